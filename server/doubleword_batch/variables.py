@@ -138,11 +138,11 @@ def check_base_url(name: str, url: str) -> str:
     try:
         parts = urlsplit(url)
         host, is_http = parts.hostname or "", parts.scheme in _PORTS and parts.port != 0
-        if "xn--" in host:
-            host.encode("ascii").decode("idna")  # raises for what encodes no name
+        if ":" not in host:
+            host.encode("idna").decode("idna")  # raises for what is no name in DNS
     except ValueError:  # also for unbalanced brackets, or a port that is not a number
         parts, host, is_http = urlsplit(""), "", False
-    if not is_http or not host or not is_plain(url) or " " in url:
+    if not is_http or not host or not is_plain(url) or " " in url or not parts.path.isascii():
         fault = "is not an http(s) URL"
     elif set("?#") & set(url) or "@" in parts.netloc:
         fault = "carries credentials, a query or a fragment; it must be a plain address"

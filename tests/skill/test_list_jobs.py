@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from skill.results import FAST
 from skill.servers import answering
 
@@ -33,6 +35,24 @@ def test_counts_and_statuses_of_any_spelling_are_shown(run):
         listed = run("list_jobs.py", "--status", "In_Progress", **server)
 
     assert listed.out.startswith("b-1: in_progress, 2 of ? done, 0 failed")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "fault"),
+    [
+        ("SSL_CERT_FILE", "nowhere.pem", "cannot be read"),
+        ("SSL_CERT_FILE", "text.pem", "holds no certificates"),
+        ("SSLKEYLOGFILE", "nowhere/keys.log", "cannot be written"),
+    ],
+)
+def test_a_file_of_certificates_or_keys_that_cannot_be_used_is_named_with_its_variable(
+    run, work, variable, value, fault
+):
+    (work / "text.pem").write_text("text", encoding="utf-8")
+    address = {"DOUBLEWORD_BASE_URL": "https://127.0.0.1:9/v1", variable: value}
+    done = run("list_jobs.py", **address)
+    assert done.code == 4
+    assert f"{variable} names «{value}», which {fault}. Correct {variable}" in done.err
 
 
 def test_without_a_key_or_with_a_wrong_word_it_says_so(run):

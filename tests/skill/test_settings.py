@@ -83,6 +83,7 @@ ALIKE = [
     "https://Batch.Example:8443/V1/",
     "http://LocalHost:80/v1",
     "http://[::1]:8080/v1",
+    "https://Bücher.example/v1",
 ]
 REFUSED = {
     "https://api.doubleword.ai": "is not where the API of https://api.doubleword.ai begins",
@@ -90,6 +91,10 @@ REFUSED = {
     "https://@batch.example/v1": "",
     "https://batch.example/v1?": "",
     "https://xn--a/v1": "",
+    "https://batch..example/v1": "",
+    f"https://{'a' * 64}.example/v1": "",
+    f"https://{'ü' * 64}.example/v1": "",
+    "https://batch.example/vü": "",
 }
 
 

@@ -161,6 +161,10 @@ def test_a_value_that_cannot_be_used_names_its_variable_and_the_way_out(env, nam
         "https://batch.example/v1?",
         "https://@batch.example/v1",
         "https://xn--a/v1",
+        "https://batch..example/v1",
+        f"https://{'a' * 64}.example/v1",
+        f"https://{'ü' * 64}.example/v1",
+        "https://batch.example/vü",
         "http://127.0.0.1@evil.example/v1",
         "https://batch.example /v1",
         "https://batch.example/v1\nx",
@@ -176,7 +180,14 @@ def test_a_key_is_sent_over_https_or_to_this_machine_and_nowhere_else(url):
 
 @pytest.mark.parametrize(
     "url",
-    ["https://x.example/v1/", "http://localhost:1/v1", "http://127.9.9.9/v1", "http://[::1]/v1"],
+    [
+        "https://x.example/v1/",
+        "https://x.example./v1",
+        "https://bücher.example/v1",
+        "http://localhost:1/v1",
+        "http://127.9.9.9/v1",
+        "http://[::1]/v1",
+    ],
 )
 def test_a_usable_address_loses_only_its_last_slash(url):
     assert check_base_url("X", url) == url.rstrip("/")

@@ -9,11 +9,14 @@ from __future__ import annotations
 import functools
 import http.client
 import io
+import os
 import selectors
 import ssl
 import time
 import urllib.request
 from typing import TYPE_CHECKING, Any
+
+from batchkit.ending import Exit, Stop, quoted
 
 if TYPE_CHECKING:
     import socket
@@ -70,7 +73,26 @@ class TLSHandler(urllib.request.HTTPSHandler):
     def https_open(self, req: Any) -> http.client.HTTPResponse:
         """Open over a connection that reads while it writes."""
         connection = functools.partial(_OverTLS, deadline=req.deadline)
-        return self.do_open(connection, req, context=ssl.create_default_context())
+        return self.do_open(connection, req, context=_trusting())
+
+
+def _trusting() -> ssl.SSLContext:
+    """What trusts whom SSL_CERT_FILE names; without it, whom the system does."""
+    named = os.environ.get("SSL_CERT_FILE") or None
+    try:
+        return ssl.create_default_context(cafile=named)
+    except OSError as error:  # an ssl.SSLError is one
+        keys = os.environ.get("SSLKEYLOGFILE")
+        variable, value, fault = "SSL_CERT_FILE", named, "cannot be read"
+        if keys and error.filename == keys:
+            variable, value, fault = "SSLKEYLOGFILE", keys, "cannot be written"
+        elif isinstance(error, ssl.SSLError):
+            fault = "holds no certificates"
+        raise Stop(
+            Exit.CONFIG,
+            f"{variable} names {quoted(value or '', 200)}, which {fault}.",
+            f"Correct {variable}, or unset it.",
+        ) from None
 
 
 class _Duplex:

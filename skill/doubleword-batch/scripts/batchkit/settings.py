@@ -154,11 +154,12 @@ def _checked_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         host, is_http = parts.hostname or "", parts.scheme in _PORTS and parts.port != 0
-        if "xn--" in host:
-            host.encode("ascii").decode("idna")  # raises for what encodes no name
+        if ":" not in host:
+            host.encode("idna").decode("idna")  # raises for what is no name in DNS
     except ValueError:
         parts, host, is_http = urlsplit(""), "", False
     plain = not set("?# ") & set(url) and "@" not in parts.netloc and url.isprintable()
+    plain = plain and parts.path.isascii()
     if not is_http or not host or not plain:
         raise Stop(Exit.CONFIG, "DOUBLEWORD_BASE_URL is not a plain http(s) address.", hint)
     if parts.scheme == "http" and not _is_loopback(host):
