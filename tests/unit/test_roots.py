@@ -131,10 +131,10 @@ def test_a_folder_is_not_an_output_and_a_missing_one_is_named(inside):
 
 
 @pytest.mark.posix("pipes with names")
-def test_a_pipe_is_never_replaced_by_a_table(roots, inside):
+def test_a_pipe_is_never_replaced_by_a_table(inside):
     os.mkfifo(inside / "pipe.csv")
     with pytest.raises(InputError, match="not a regular file") as refused:
-        roots.writable("pipe.csv", overwrite=True)
+        Roots([inside]).writable("pipe.csv", overwrite=True)
     assert refused.value.code == "output_exists"
 
 
