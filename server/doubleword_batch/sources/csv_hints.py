@@ -187,6 +187,16 @@ def note_dialect(source: Source, records: Sequence[RawRecord], dialect: Dialect)
             "The header has no comma, semicolon, tab or |, so the table has one column. If "
             f"{mark} separates, set delimiter to it.",
         )
+    if is_narrow and rows and dialect.quote == b'"':
+        mark = dialect.delimiter.decode("latin-1")
+        counts = {str(cell or "").count(mark) for cell in (*header, *cells)}
+        if len(counts) == 1 and counts != {0}:
+            source.note(
+                "quoted_lines",
+                f"Every line is one field in quotes with as many {quote_untrusted(mark, 10)} in it "
+                "as the header, so the table has one column: if whole lines were put into quotes, "
+                "take those at both ends of each line away.",
+            )
     if dialect.quote == b'"' and all(map(_in_apostrophes, header)):
         source.note(
             "apostrophes",

@@ -56,6 +56,14 @@ def test_a_byte_order_mark_written_twice_is_not_part_of_a_name(source):
     assert source("t.csv", "\ufeff\ufeffa,b\n1,2\n").columns == ("a", "b")
 
 
+def test_lines_that_were_put_into_quotes_as_a_whole_are_one_column_and_are_said(source):
+    table = source("t.csv", '"id,text"\n"1,""a"""\n"2,b"\n')
+    assert [row["id,text"] for row in table.rows()] == ['1,"a"', "2,b"]
+    assert "Every line is one field in quotes with as many «,» in it" in " ".join(table.notes)
+    for content in ('"text"\n"a, b"\n"c"\n', '"a, b"\n"one, two, three"\n', '"a"\n"b"\n'):
+        assert source("t.csv", content).notes == ()
+
+
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n\0\0\0\0", b"a,b\nx," + b"\0" * 40 + b"\n"])
 def test_a_run_of_nul_characters_is_not_taken_for_another_encoding(source, content):
     with pytest.raises(InputError, match=r"Line \d .* NUL character"):
