@@ -237,7 +237,7 @@ class _Build:
             return
         if made is None:
             self.left_out.add(LeftOut(number, "skipped", "blank", ""))
-        elif not self._faults:
+        elif not self._faults.are_found:
             self._add(number, made)
 
     def _add(self, number: int, made: RequestLine) -> None:

@@ -72,21 +72,21 @@ class LeftOutRows:
 
 @dataclass(slots=True)
 class RowFaults:
-    """The first ten rows that end the build, told together."""
+    """The first ten rows that end the build, told together.
 
+    Attributes:
+        are_found: whether there is one.
+        are_enough: whether no more are looked for.
+    """
+
+    are_found: bool = False
+    are_enough: bool = False
     _found: list[tuple[int, InputError]] = field(default_factory=list[tuple[int, InputError]])
-
-    def __bool__(self) -> bool:
-        return bool(self._found)
-
-    @property
-    def are_enough(self) -> bool:
-        """Whether no more are looked for."""
-        return len(self._found) >= _MOST_FAULTS
 
     def add(self, row: int, fault: InputError) -> None:
         """Take one."""
         self._found.append((row, fault))
+        self.are_found, self.are_enough = True, len(self._found) >= _MOST_FAULTS
 
     def raise_if_any(self) -> None:
         """Raise one error for all of them.

@@ -244,16 +244,17 @@ class RequestLines:
 
     def _count_blanks(self, row: Row) -> None:
         for column in self._inserted:
-            value = row.get(column)
-            is_said = isinstance(value, str) and "!" <= value[:1] <= "~"
-            if not is_said and _is_empty(value):
+            value: Any = row.get(column)
+            if value.__class__ is str and "!" <= value < "\x7f":  # it begins with "!" to "~"
+                continue
+            if _is_empty(value):
                 self.blank_cells[column] = self.blank_cells.get(column, 0) + 1
 
     def _is_blank(self, row: Row) -> bool:
         for column in self._content:
             value = row.get(column, _ABSENT)
             if value.__class__ is str:
-                if "!" <= value[:1] <= "~" or not is_blank(value):
+                if "!" <= value < "\x7f" or not is_blank(value):  # it begins with "!" to "~"
                     return False
             elif not _is_empty(value):
                 return False

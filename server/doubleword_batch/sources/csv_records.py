@@ -115,6 +115,7 @@ class CsvRecords:
         self._holds_nul = self._holds_mark = False
         self._delimiter = dialect.delimiter
         self._newline = dialect.newline
+        self._line_ends = (dialect.newline, b"\r" + dialect.newline)
         self._separator = dialect.delimiter.decode()
         self._bytes_before = 0
         while self._bytes_before < dialect.start and (
@@ -139,6 +140,7 @@ class CsvRecords:
         return self._buffer.startswith(self._quote, self._at)
 
     def __iter__(self) -> Iterator[list[str]]:
+        read = self._plain_record if self._reads_plain else self._record
         fields_read = 0
         while not (self._ended and self._at >= len(self._buffer)):
             if self._holds_mark and self._buffer.startswith(BOM_UTF8, self._at):
@@ -146,7 +148,7 @@ class CsvRecords:
                 self.is_marked = True
                 self.marks += 1
             try:
-                record = self._plain_record() if self._reads_plain else self._record()
+                record = read()
                 if record is not None and self._holds_nul:
                     self._refuse_nul(record[1])
             except InputError as fault:
@@ -221,13 +223,13 @@ class CsvRecords:
                     fields.append(self._text(at + 1, close))
                     at = close + 2
                     continue
-                if close < 0 or buffer.startswith(b'"', close + 1):
-                    close = self._closing_quote(at)
-                    if close is None:
-                        return None
-                    fields.append(self._text(at + 1, close).replace('""', '"'))
-                else:
+                if close >= 0 and buffer.startswith(self._line_ends, close + 1):
                     fields.append(self._text(at + 1, close))
+                    return fields, buffer.find(self._newline, close) + 1
+                close = self._closing_quote(at)
+                if close is None:
+                    return None
+                fields.append(self._text(at + 1, close).replace('""', '"'))
                 at = self._after_quote(close)
                 if buffer.startswith(delimiter, at):
                     at += 1

@@ -87,16 +87,18 @@ class CsvSource(Source):
         fills = self._options.short_rows == "fill"
         with self._reading() as records:
             for fields in islice(_without_blank_lines(records), self._records_above, None):
-                if len(fields) != width and _is_blank_line(fields):
+                is_whole = len(fields) == width
+                if not is_whole and _is_blank_line(fields):
                     continue
                 if fields == header and joined.leaves_out(
                     fields, number + 1, is_marked=records.is_marked
                 ):
                     continue
                 number += 1
-                if fills and len(fields) != width and not isinstance(fields, BadRecord):
+                if fills and not is_whole and not isinstance(fields, BadRecord):
                     fields = _filled(fields, width)  # noqa: PLW2901  # the same record
-                if len(fields) != width:
+                    is_whole = len(fields) == width
+                if not is_whole:
                     if isinstance(fields, BadRecord):
                         fault = fields.fault
                     else:

@@ -144,6 +144,7 @@ class Table:
         for name, schema in argument_schemas(spec.get("params") or {}).items():
             if TOOL_ARGUMENT + name in named.own:
                 self.schemas[TOOL_ARGUMENT + name] = schema
+        self._has_more = has_origins or bool(self._marks) or self._models is not None
         self.embedding_column = named.own.get("embedding")
         self._is_text = named.kinds == ("answer",) and not named.properties  # as most are
 
@@ -236,12 +237,8 @@ class Table:
         outcome = entry.outcome
         row[own["custom_id"]] = entry.custom_id
         row[own["outcome"]] = outcome
-        if self.mark_column is not None:
-            row[self.mark_column] = self._marks.get(entry.row)
-        if self._models is not None and outcome in ANSWERED:
-            row[own[MODEL]] = self._model_of(entry)
-        if self._origin_column is not None:
-            row[self._origin_column] = origin_of_row(entry, self._origins)
+        if self._has_more:
+            row.update(self._more(entry))
         if outcome not in _WITHOUT_ERROR:
             cause = entry.cause or outcome
             row[own["error"]] = f"{cause}: {entry.message}" if entry.message else cause
@@ -253,6 +250,15 @@ class Table:
         else:
             row.update(self.values(entry, answer))
         return row
+
+    def _more(self, entry: Entry) -> Iterator[tuple[str, Any]]:
+        """(column, value) of what few tables have: marks, models and origins."""
+        if self.mark_column is not None:
+            yield self.mark_column, self._marks.get(entry.row)
+        if self._models is not None and entry.outcome in ANSWERED:
+            yield self._own[MODEL], self._model_of(entry)
+        if self._origin_column is not None:
+            yield self._origin_column, origin_of_row(entry, self._origins)
 
     def _model_of(self, entry: Entry) -> str:
         """Whose answer a row of a cascade has."""

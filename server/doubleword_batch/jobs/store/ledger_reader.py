@@ -278,13 +278,6 @@ class LedgerReader:
         values = {"job": self.job, "part": part_number}
         return iter(self.database.column(f"{_ROWS_OF_FILE} ORDER BY row", values))
 
-    def has_pending(self, part_number: int) -> bool:
-        """Whether a part has rows without an outcome."""
-        return self.database.has(
-            "SELECT 1 FROM ledger WHERE job = ? AND part = ? AND outcome = 'pending' LIMIT 1",
-            (self.job, part_number),
-        )
-
     def last_row(self) -> int:
         """The number of the last row, 0 without any."""
         return self._value("SELECT coalesce(max(row), 0) FROM ledger WHERE job = ?")

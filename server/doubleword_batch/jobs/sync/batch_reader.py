@@ -402,6 +402,7 @@ class BatchReader:
 
     def _name(self, group: _Group) -> None:
         """Find out whose the lines of a group are."""
+        lines = group.lines
         rows = self._names.rows_of([outcome.custom_id for outcome, _ in group.outcomes])
         for (outcome, text), row in zip(group.outcomes, rows, strict=True):
             if outcome.outcome == "pending":  # a row of the list of results that has not run
@@ -409,7 +410,7 @@ class BatchReader:
             if row is None:
                 group.foreign += 1
             else:
-                group.lines.append(RowLine(row, outcome, text))
+                lines.append(RowLine(row, outcome, text))
 
     def _cursor(self, kind: str) -> Cursor:
         return read_cursor(self._ledger, self.batch_run.id, kind)

@@ -7,7 +7,6 @@ Rows that have no line then are closed; where the provider counts more lines tha
 wait for those, in bounded time.
 """
 
-from collections.abc import Callable
 from contextlib import closing, nullcontext
 from functools import partial
 
@@ -65,7 +64,7 @@ async def collect(
                 (await run_concurrently(job.profile, runs_by_part, read)).results_or_raise()
         finally:
             if ended:
-                await _close(job, ended, gives_up=gives_up)
+                await _close(job, ended, collected, gives_up=gives_up)
     return collected
 
 
@@ -83,54 +82,73 @@ async def _unread(job: StoredJob, parts: dict[int, Part]) -> list[list[list[Batc
     return [list(rounds[number].values()) for number in sorted(rounds)]
 
 
-async def _close(job: StoredJob, ended: list[BatchReader], *, gives_up: bool) -> None:
-    awaits = _awaits(job)
-    rows = await _read_what_lacks(job, ended, awaits)
+class _Known:
+    """What the ledger has of each batch. To count it takes two walks over all rows.
+
+    Attributes:
+        rows: with a line, by batch.
+        pending: the numbers of the parts with rows that have no outcome.
+    """
+
+    def __init__(self, job: StoredJob) -> None:
+        self._job = job
+        self._newest = {run.part: run.id for run in job.batch_runs()}
+        self.rows: dict[int, int] = {}
+        self.pending: set[int] = set()
+
+    async def count(self) -> None:
+        """Count after something was read."""
+        self.rows = await to_thread.run_sync(rows_by_batch_run, self._job.ledger)
+        self.pending = await to_thread.run_sync(self._job.ledger.parts_with, "pending")
+
+    def awaits(self, reader: BatchReader) -> bool:
+        """Whether a batch is to give rows their outcome; of a part's batches the last does."""
+        run = reader.batch_run
+        return self._newest.get(run.part) == run.id and reader.part_number in self.pending
+
+
+async def _close(
+    job: StoredJob, ended: list[BatchReader], collected: Collected, *, gives_up: bool
+) -> None:
+    known = _Known(job)
+    await _read_what_lacks(ended, known, collected)
     unreadable: list[BatchReader] = []
     endings: list[Ending] = []
     for reader in ended:
-        given = rows.get(reader.batch_run.id, 0)
+        given = known.rows.get(reader.batch_run.id, 0)
         if reader.is_unreadable and not given:
             unreadable.append(reader)
-        elif not reader.waits(given, has_pending=awaits(reader), gives_up=gives_up):
+        elif not reader.waits(given, has_pending=known.awaits(reader), gives_up=gives_up):
             endings.append((reader, *reader.ending(given, gives_up=gives_up)))
     await to_thread.run_sync(_close_now, job, endings)
     if gives_up:  # what is read of them later still counts
         given_up = [(reader, "missing", UNREADABLE) for reader in unreadable]
         await to_thread.run_sync(_close_rows, job, given_up)
     failpoint("collect.closed")
+    if unreadable:
+        await known.count()
     for reader in unreadable:
-        if awaits(reader) or gives_up:
-            tell = partial(reader.tell_if_unreadable, may_raise=not (rows or gives_up))
+        if known.awaits(reader) or gives_up:
+            tell = partial(reader.tell_if_unreadable, may_raise=not (known.rows or gives_up))
             await to_thread.run_sync(tell)
 
 
-def _awaits(job: StoredJob) -> Callable[[BatchReader], bool]:
-    """Whether rows have no outcome that a batch is to give; of a part's batches the last does."""
-    newest = {run.part: run.id for run in job.batch_runs()}
-
-    def awaits(reader: BatchReader) -> bool:
-        run = reader.batch_run
-        return newest.get(run.part) == run.id and job.ledger.has_pending(reader.part_number)
-
-    return awaits
-
-
-async def _read_what_lacks(
-    job: StoredJob, ended: list[BatchReader], awaits: Callable[[BatchReader], bool]
-) -> dict[int, int]:
-    """Look again for lines that batches count, wherever they may be; rows with a line, by batch."""
-    rows = await to_thread.run_sync(rows_by_batch_run, job.ledger)
+async def _read_what_lacks(ended: list[BatchReader], known: _Known, collected: Collected) -> None:
+    """Look again for lines that batches count, wherever they may be."""
+    await known.count()
     for reader in ended:
-        given = rows.get(reader.batch_run.id, 0)
-        is_short = reader.is_short(given, has_pending=awaits(reader))
+        given = known.rows.get(reader.batch_run.id, 0)
+        is_short = reader.is_short(given, has_pending=known.awaits(reader))
         if is_short:
             reader.read_again()
             await reader.read_both()
-        if job.ledger.has_pending(reader.part_number):
+            await known.count()
+        if reader.part_number in known.pending:
+            before = collected.moved
             await reader.read_list(is_short=is_short)
+            if collected.moved != before:
+                await known.count()
     failpoint("collect.close")
-    return await to_thread.run_sync(rows_by_batch_run, job.ledger)
 
 
 def _close_rows(job: StoredJob, endings: list[Ending]) -> None:

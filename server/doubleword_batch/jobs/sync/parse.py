@@ -82,11 +82,6 @@ class _Usage(msgspec.Struct, gc=False):
     prompt_cache_hit_tokens: None = None
     cache_read_input_tokens: None = None
 
-    @property
-    def cached_tokens(self) -> int | None:
-        details = self.prompt_tokens_details
-        return None if details is None else details.cached_tokens
-
 
 class _Body(msgspec.Struct, gc=False):
     choices: Annotated[list[_Choice], msgspec.Meta(min_length=1, max_length=1)]
@@ -155,7 +150,10 @@ def read_lines(lines: Sequence[bytes], check: SchemaCheck | None) -> list[LineOu
         StoreError: code `no_process`: nothing can be checked now.
     """
     if check is None:
-        return [_read(line, None) for line in lines]
+        try:
+            return [read_line(line) for line in lines]
+        except Exception:  # noqa: BLE001  # it is logged, and the others are read
+            return [_read(line, None) for line in lines]
     outcomes: list[LineOutcome | None] = []
     values: list[Any] = []
     to_judge: list[int] = []
@@ -208,6 +206,7 @@ def _answer_in(line: bytes) -> Answer | None:
 
 def _outcome_of_plain(plain: _PlainLine) -> LineOutcome:
     usage = plain.response.body.usage
+    details = usage.prompt_tokens_details
     return LineOutcome(
         plain.custom_id,
         "ok",
@@ -215,19 +214,20 @@ def _outcome_of_plain(plain: _PlainLine) -> LineOutcome:
         None,
         usage.prompt_tokens,
         usage.completion_tokens,
-        usage.cached_tokens,
+        None if details is None else details.cached_tokens,
     )
 
 
 def _of_plain(plain: _PlainLine) -> Answer:
-    choice = plain.response.body.choices[0]
-    usage = plain.response.body.usage
+    body = plain.response.body
+    choice, usage = body.choices[0], body.usage
+    details = usage.prompt_tokens_details
     return Answer(
         text=choice.message.content,
         finish_reason=choice.finish_reason,
         input_tokens=usage.prompt_tokens,
         output_tokens=usage.completion_tokens,
-        cached_tokens=usage.cached_tokens,
+        cached_tokens=None if details is None else details.cached_tokens,
     )
 
 

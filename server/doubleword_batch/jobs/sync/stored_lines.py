@@ -64,7 +64,7 @@ class StoredLines:
 
     def __init__(self, job: StoredJob) -> None:
         self._job = job
-        self._open: dict[tuple[int, str], _Copy] = {}
+        self._open: dict[tuple[int | None, str | None], _Copy] = {}
 
     def answer(self, entry: Entry) -> Answer | None:
         """The answer that an entry of the ledger points at; None for rows without one."""
@@ -81,24 +81,21 @@ class StoredLines:
         """
         if entry.offset is None or (entry.batch_run is None and entry.kind != TAKEN):
             return None
-        copy = self._copy_of(entry)
+        copy = self._open.get((entry.batch_run, entry.kind)) or self._opened(entry)
         size_bytes = entry.size_bytes or 0
         line = copy.read(entry.offset, size_bytes)
         if len(line) < size_bytes:
             raise _gone(self._job, copy.path)
         return line
 
-    def _copy_of(self, entry: Entry) -> "_Copy":
-        place = (entry.batch_run or 0, entry.kind or "output")
-        copy = self._open.get(place)
-        if copy is None:
-            path = stored_lines_path(self._job, *place)
-            if entry.kind == TAKEN:
-                path = taken_lines_path(self._job.folder)
-            try:
-                copy = self._open[place] = _Copy(path)
-            except FileNotFoundError:
-                raise _gone(self._job, path) from None
+    def _opened(self, entry: Entry) -> "_Copy":
+        path = stored_lines_path(self._job, entry.batch_run or 0, entry.kind or "output")
+        if entry.kind == TAKEN:
+            path = taken_lines_path(self._job.folder)
+        try:
+            copy = self._open[entry.batch_run, entry.kind] = _Copy(path)
+        except FileNotFoundError:
+            raise _gone(self._job, path) from None
         return copy
 
     def close(self) -> None:
