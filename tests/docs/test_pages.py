@@ -98,6 +98,21 @@ def test_each_of_the_five_paths_through_the_code_has_at_most_eight_stops():
     assert max(stops) <= 8
 
 
+def test_each_stop_of_the_paths_is_a_file_where_the_reader_looks_for_it():
+    """One without a folder lies in a folder that its path has named before, or in the package."""
+    paths = section(DOCS / "architecture.md", "Five paths through the code").split("\n**")[1:]
+    for path in paths:
+        folders = {PACKAGE}
+        for stop in re.findall(r"`((?:\w+/)+(?:\w+\.py)?|\w+\.py)`", path):
+            found = [folder / stop for folder in folders if (folder / stop).exists()]
+            assert found, stop
+            if "/" in stop:
+                folders.add(found[0] if found[0].is_dir() else found[0].parent)
+        for module, name in re.findall(r"`(\w+)\.(?!py`)(\w+)`", path):
+            (source,) = filter(Path.is_file, (folder / f"{module}.py" for folder in folders))
+            assert f"def {name}(" in source.read_text(encoding="utf-8")
+
+
 def test_the_guarantees_count_the_steps_at_which_a_process_is_killed():
     steps = {
         step

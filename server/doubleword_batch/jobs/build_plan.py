@@ -114,7 +114,6 @@ def plan_build(
         "note": options.note,
         "given": _given(request, options),
     }
-    told = {name: fact for name, fact in told.items() if fact}
     return BuildPlan(
         request,
         options,
@@ -122,8 +121,7 @@ def plan_build(
         rows.source,
         fingerprint=_fingerprint(ws, rows.source, work.spec, asked),
         stamp=stamp_of(rows.source.paths),
-        # The schema's order is that of the columns.
-        stored_spec=msgspec.json.encode(asked | told).decode(),
+        stored_spec=_stored(asked, told),
         copy_to=copy_to,
         name_stem=rows.name_stem,
         name=options.name,
@@ -132,6 +130,11 @@ def plan_build(
         shares=options.shares_equal_rows(work.params),
         reuse=_reuse_of(ws, options, new_run=request.new_run),
     )
+
+
+def _stored(asked: dict[str, Any], told: dict[str, Any]) -> str:
+    """The job's spec as text; in the order of the schema, which is that of the columns."""
+    return msgspec.json.encode(asked | {k: v for k, v in told.items() if v}).decode()
 
 
 @dataclass(frozen=True, slots=True)

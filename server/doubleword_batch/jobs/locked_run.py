@@ -6,7 +6,7 @@ chooses the provider nor raises a cap.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,13 +109,7 @@ def locked_request(
             hint="Build a job from the rows and a prompt.",
         )
     given = params or {}
-    missing = [place for place in asked.left_out if _top(place) not in given]
-    if missing:
-        raise InputError(
-            f"{run.path.name} holds no secrets, and one belongs at {quote_untrusted(missing[0])}.",
-            hint="Give that parameter again, as --param NAME=VALUE; a secret in a prompt or a "
-            "schema has to be moved out of it.",
-        )
+    _refuse_missing_secrets(run, asked.left_out, given)
     schema = asked.response_schema
     form = _schema_format(run, asked.schema_format)
     return BuildRequest(
@@ -135,6 +129,16 @@ def locked_request(
         texts_are_literal=True,
         data_folder=None if source else run.path.parent,
     )
+
+
+def _refuse_missing_secrets(run: LockedRun, left_out: Iterable[str], given: dict[str, Any]) -> None:
+    missing = [place for place in left_out if _top(place) not in given]
+    if missing:
+        raise InputError(
+            f"{run.path.name} holds no secrets, and one belongs at {quote_untrusted(missing[0])}.",
+            hint="Give that parameter again, as --param NAME=VALUE; a secret in a prompt or a "
+            "schema has to be moved out of it.",
+        )
 
 
 def _unusable(path: Path, reason: str) -> InputError:

@@ -96,17 +96,12 @@ async def wait_until_ended(
                 await outage.wait_after(error)
             continue
         if stored is None:
-            raise TransportError(
-                f"{ws.provider} did not answer in the time that was given.",
-                hint="Wait longer, or look whether the server can be reached.",
-                may_have_happened=False,
-            )
+            raise _no_answer(ws)
         status = _reply(stored.reloaded(), carried_on)
-        if status.status in {"built", "uploaded"} and not carried_on.waits_for:
-            as_a_whole = " as a whole" if status.batch_ids else ""
-            why = f"is not submitted{as_a_whole}, so there is nothing to wait for"
-            raise not_submitted(status.job, why)
-        if status.complete or carried_on.waits_for or ws.monotonic() >= deadline:
+        if carried_on.waits_for:
+            return status
+        _refuse_unsubmitted(status)
+        if status.complete or ws.monotonic() >= deadline:
             return status
 
 
@@ -172,6 +167,22 @@ async def wait(job: StoredJob, seconds: float, progress: Progress) -> CarriedOn:
                 return carried_on
         await ws.sleep(min(pause, left))
         pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
+
+
+def _no_answer(ws: Workspace) -> TransportError:
+    return TransportError(
+        f"{ws.provider} did not answer in the time that was given.",
+        hint="Wait longer, or look whether the server can be reached.",
+        may_have_happened=False,
+    )
+
+
+def _refuse_unsubmitted(status: Status) -> None:
+    """A job of which a part has no batch cannot end."""
+    if status.status in {"built", "uploaded"}:
+        as_a_whole = " as a whole" if status.batch_ids else ""
+        why = f"is not submitted{as_a_whole}, so there is nothing to wait for"
+        raise not_submitted(status.job, why)
 
 
 def _reply(job: StoredJob, carried_on: CarriedOn) -> Status:
