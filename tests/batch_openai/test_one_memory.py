@@ -8,6 +8,7 @@ from anyio import fail_after
 
 from batch_openai.conftest import batches_of, chat_call, quick
 from doubleword_batch import Jobs
+from doubleword_batch.jobs.store import call_rows
 from doubleword_batch.local.executors.faults import Match, RequestFault
 from doubleword_batch.requests import keys
 
@@ -50,6 +51,20 @@ async def test_a_table_takes_the_answers_of_calls(faulty):
         assert (job.created.requests, job.created.reused_rows) == (1, 3)
         found = [row["answer"] for row in results.rows()]
     assert found[:3] == [answer.choices[0].message.content for answer in answers]
+
+
+async def test_more_than_are_looked_up_at_once_find_their_answers(faulty, monkeypatch):
+    monkeypatch.setattr(call_rows, "_KEYS_AT_ONCE", 2)
+    with faulty():
+        async with quick() as client:
+            await asyncio.gather(*(chat_call(client, f"Say {n}") for n in range(5)))
+        async with quick() as client:
+            before = len(await batches_of(client))
+            await asyncio.gather(*(chat_call(client, f"Say {n}") for n in range(5)))
+            assert len(await batches_of(client)) == before
+        async with Jobs() as jobs:
+            job = await jobs.create(rows(*map(str, range(5))), **ASKED)
+            assert (job.created.requests, job.created.reused_rows) == (0, 5)
 
 
 async def test_a_call_never_submits_the_job_whose_answer_it_takes(faulty):

@@ -300,6 +300,22 @@ async def test_a_person_approves_beside_the_agent_and_the_agents_wait_ends(
     assert "approval" not in status.fields
 
 
+async def test_a_question_waits_no_more_once_a_larger_amount_let_its_job_through(
+    environment, faulty, reviews
+):
+    with faulty() as server:
+        async with host(asking(environment, server), "auto") as a:
+            job = (await a.calls("create_batch_file", **DEAR))["job"]
+            await a.fails("create_batch", job=job)
+            assert "approval" in (await a.calls("get_status", job=job)).fields
+        settings = asking(environment, server, above="50")
+        async with host(settings, "auto") as a, Jobs(settings) as jobs:
+            await a.calls("create_batch", job=job)
+            approvals = JobApprovals(jobs)
+            assert (await approvals.waiting(), await approvals.about(job)) == ([], None)
+            assert "approval" not in (await a.calls("get_status", job=job)).fields
+
+
 async def test_an_answer_is_for_one_job_is_used_once_and_runs_out(environment, faulty, reviews):
     with faulty() as server:
         settings = asking(environment, server)
