@@ -173,3 +173,12 @@ def test_a_long_read_inside_of_a_transaction_sees_what_was_written_in_it(tmp_pat
         assert store.read("SELECT count(*) FROM jobs") == [(1,)]
     assert store.read("SELECT count(*) FROM jobs") == [(1,)]
     store.close()
+
+
+def test_of_two_that_have_seen_an_end_one_is_to_tell_it(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    with closing(Store(home)) as store, closing(Store(home)) as other:
+        job = store.insert("jobs", **JOB)
+        store.want_notice(job)
+        monkeypatch.setattr(Store, "has", lambda *_: True)  # both have looked before either claims
+        assert [each.claim_notice(job) for each in (store, other)] == [True, False]
