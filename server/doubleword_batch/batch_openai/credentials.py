@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.settings import (
-    OPENAI_BASE_URL,
     KeyAndAddress,
     ProviderName,
     Secret,
@@ -20,6 +19,7 @@ from doubleword_batch.settings import (
     check_families,
     environment,
 )
+from doubleword_batch.variables import OPENAI_BASE_URL
 
 KeyFunction = Callable[[], Awaitable[str]]
 """Gives a key for each request; called in the callers' event loop."""
