@@ -46,7 +46,7 @@ async def test_a_download_that_has_to_go_on_says_from_where(connect, caplog):
     async with serving(cut, cut, answer(200, lines[:19])) as gaps:
         await connect(gaps.base_url).files.content(ID, lambda _: None)
     (message,) = [text for text in words(caplog) if "Going on" in text]
-    assert message.endswith("Going on behind line 2.")
+    assert message.endswith("Going on after line 2.")
 
 
 async def test_a_local_server_of_another_process_that_stays_silent_is_named(
