@@ -192,7 +192,8 @@ async def test_a_state_directory_that_cannot_be_used_fails_every_caller(tmp_path
         errors = await asyncio.gather(
             chat_call(client, "a"), chat_call(client, "b"), return_exceptions=True
         )
-    assert [(type(error), error.code) for error in errors] == [(BatchCallError, "store")] * 2
+    wanted = (BatchCallError, "invalid_setting")
+    assert [(type(error), error.code) for error in errors] == [wanted] * 2
 
 
 async def test_a_client_that_cannot_even_start_leaves_nobody_waiting(monkeypatch):

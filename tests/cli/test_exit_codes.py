@@ -49,12 +49,23 @@ def test_a_person_reads_the_next_command_and_no_tool_call(shared):
     [
         ({"DOUBLEWORD_BATCH_MAX_COST_USD": "much"}, 4, "invalid_setting"),
         ({"DOUBLEWORD_BATCH_LOCAL_EXECUTOR": "builtin"}, 4, None),
-        ({"DOUBLEWORD_BATCH_HOME": "rows.csv"}, 7, "store"),
+        ({"DOUBLEWORD_BATCH_HOME": "rows.csv"}, 4, "invalid_setting"),
     ],
 )
 def test_an_unusable_environment_has_its_own_code(shared, environment, code, kind):
     error = shared.json("list", code=code, **environment)["error"]
     assert kind in {None, error["code"]}
+    assert error["hint"]
+
+
+def test_a_store_that_is_damaged_has_its_own_code(shared, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    store = home / "store.sqlite3"
+    store.write_bytes(b"not a database" * 1_000)
+    store.chmod(0o600)
+    error = shared.json("list", code=7, DOUBLEWORD_BATCH_HOME=str(home))["error"]
+    assert error["code"] == "store"
     assert error["hint"]
 
 
