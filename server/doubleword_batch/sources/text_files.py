@@ -287,24 +287,38 @@ class _Blocks(io.RawIOBase):
         super().close()
 
 
+_NEEDED_MARKS = {
+    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+}
+
+
+def _without_mark(path: Path, encoding: str) -> InputError:
+    return InputError(
+        f"{quoted_name(path)} is not {encoding.upper()}: no byte order mark begins it.",
+        hint=f"State {encoding}-le or {encoding}-be, or the encoding that the file has.",
+        code="not_utf8",
+        details={"line": 1, "byte": 0},
+    )
+
+
 def _transcoded(path: Path, stream: BinaryIO, encoding: str) -> Generator[bytes]:
     """The blocks of a stream in another encoding as UTF-8."""
     decoder = codecs.getincrementaldecoder(encoding)("strict")
-    read_bytes, line = 0, 1
+    marks = _NEEDED_MARKS.get(codecs.lookup(encoding).name)  # it tells the order of the bytes
+    begin, read_bytes, line = b"", 0, 1
     for block in blocks_to_the_end(stream):
+        begin = begin or block[:4]
         read_bytes += len(block)
         try:
             text = decoder.decode(block, not block)
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:  # of a kind that differs between Pythons, without a mark
+            if marks is not None and not begin.startswith(marks):
+                raise _without_mark(path, encoding) from None
+            if not isinstance(error, UnicodeDecodeError):
+                raise not_utf8(path, line, read_bytes - len(block), encoding) from None
             before = error.object[: error.start].decode(encoding, "ignore")
             offset = read_bytes - len(error.object) + error.start
             raise not_utf8(path, line + before.count("\n"), offset, encoding) from None
-        except UnicodeError:  # of UTF-16 and UTF-32: their mark says the order of the bytes
-            raise InputError(
-                f"{quoted_name(path)} is not {encoding.upper()}: no byte order mark begins it.",
-                hint=f"State {encoding}-le or {encoding}-be, or the encoding that the file has.",
-                code="not_utf8",
-                details={"line": 1, "byte": 0},
-            ) from None
         line += text.count("\n")
         yield text.encode("utf-8", "surrogatepass")
