@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+import shared_authorities
 import windows_sharing
 
 # A shell that starts the tests in the background has them ignore SIGINT, and what is ignored is
@@ -16,6 +17,7 @@ import windows_sharing
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if sys.platform == "linux":
     windows_sharing.enforce()
+shared_authorities.share()
 
 # A deadline measures the machine: where others work beside the tests, any example can pass it.
 hypothesis.settings.register_profile("no_deadline", deadline=None)
