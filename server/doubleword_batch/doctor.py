@@ -154,11 +154,11 @@ def _store(ws: "Workspace") -> Finding:
 
 def _disk(ws: "Workspace") -> Finding:
     """What the state directory holds, how large it is, and what of it may go."""
-    from doubleword_batch.jobs.room import bytes_of, free_bytes, size_in_words
+    from doubleword_batch.jobs.disk_quota import format_size, free_bytes, size_on_disk
 
     home = ws.store.home
     parts, jobs = (
-        sorted(((bytes_of(path), path.name) for path in folder.iterdir()), reverse=True)
+        sorted(((size_on_disk(path), path.name) for path in folder.iterdir()), reverse=True)
         for folder in (home, home / "jobs")
     )
     taken = sum(size for size, _ in parts)
@@ -166,11 +166,11 @@ def _disk(ws: "Workspace") -> Finding:
     is_tight = (most is not None and taken > most * _TIGHT) or (free is not None and free < 0)
     is_large = is_tight or sum(size for size, _ in jobs) > _MANY_BYTES
     named, largest = (
-        ", ".join(f"{name} {size_in_words(size)}" for size, name in found[:_PARTS_NAMED] if size)
+        ", ".join(f"{name} {format_size(size)}" for size, name in found[:_PARTS_NAMED] if size)
         for found in (parts, jobs)
     )
-    bound = "" if most is None else f" of at most {size_in_words(most)}"
-    found = f"{size_in_words(taken)}{bound} in {home} ({named})"
+    bound = "" if most is None else f" of at most {format_size(most)}"
+    found = f"{format_size(taken)}{bound} in {home} ({named})"
     if largest:
         found += f"; the largest of {len(jobs)} jobs: {largest}"
     remedy = _what_may_go(ws, [name for _, name in jobs[:_JOBS_LOOKED_AT]]) if is_large else ""

@@ -10,7 +10,7 @@ from agent import agent
 from doubleword_batch import Jobs
 from doubleword_batch.doctor import examine
 from doubleword_batch.errors import ConfigError, InputError, StoreError
-from doubleword_batch.jobs.room import bytes_of
+from doubleword_batch.jobs.disk_quota import size_on_disk
 from doubleword_batch.local import Faults
 from doubleword_batch.settings import Settings
 
@@ -55,7 +55,7 @@ async def test_builds_of_all_jobs_count_together(settings, table, home):
             if reply.is_error:
                 break
     assert (reply["error"]["code"], number > 1) == ("disk_full", True)
-    assert bytes_of(home) < 2 * BOUND_BYTES
+    assert size_on_disk(home) < 2 * BOUND_BYTES
 
 
 async def test_a_file_of_requests_counts_too(settings, work):
@@ -84,9 +84,9 @@ async def test_what_is_paid_for_is_kept_beyond_the_bound_and_delete_makes_room(
         assert disk.state == "note"
         assert "of at most 6.0 MB" in disk.found
         assert disk.remedy == f"This loses no answer: doubleword-batch delete {job.name}"
-        before = bytes_of(jobs.settings.home / "jobs")
+        before = size_on_disk(jobs.settings.home / "jobs")
         await kept.delete()
-        assert bytes_of(jobs.settings.home / "jobs") < before / 10
+        assert size_on_disk(jobs.settings.home / "jobs") < before / 10
 
 
 async def test_a_build_leaves_room_on_the_disk_for_answers(settings, table, monkeypatch):

@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 from doubleword_batch.batch_openai.call import Call
 from doubleword_batch.jobs.call_jobs import keys_of_call
 from doubleword_batch.jobs.job import Workspace
-from doubleword_batch.jobs.reuse.earlier import answered_rows, awaited_rows, has_tables
+from doubleword_batch.jobs.reuse.matches import answered_rows, has_table_jobs, in_flight_rows
 from doubleword_batch.jobs.store.call_rows import CallRow, CallRows
 
 _KEPT_AT_LEAST = 1_000
@@ -46,7 +46,7 @@ class AnswerCache:
         if self._has_past is None:
             self._has_past = self._remember and not CallRows(ws.store).is_empty()
         if self._remember and not self._has_tables:  # the first may come at any time
-            self._has_tables = has_tables(ws)
+            self._has_tables = has_table_jobs(ws)
             self._has_past = self._has_past or self._has_tables
         is_first = not (self._has_past or self._share or self._released)
         if is_first and not any(call.is_repeat for call in calls):
@@ -69,8 +69,8 @@ class AnswerCache:
                 keys.setdefault((call.endpoint, call.model), set()).update(call.keys)
         for (endpoint, model), wanted in keys.items():
             answered = answered_rows(ws, endpoint, model, wanted)
-            awaited = awaited_rows(ws, endpoint, model, wanted - answered.keys())
-            found |= {key: [row] for key, row in (answered | awaited).items()}
+            in_flight = in_flight_rows(ws, endpoint, model, wanted - answered.keys())
+            found |= {key: [row] for key, row in (answered | in_flight).items()}
 
     def take(
         self,

@@ -14,27 +14,27 @@ from pathlib import Path
 import msgspec
 
 from doubleword_batch.errors import InputError, Next
-from doubleword_batch.jobs.awaited import (
-    fetch_from_thread,
-    is_worth_building_anew,
-    keep_awaited,
-)
 from doubleword_batch.jobs.build_plan import BuildPlan, plan_build
 from doubleword_batch.jobs.build_reply import build_warnings, created_reply
 from doubleword_batch.jobs.build_request import BuildRequest, plain_options
 from doubleword_batch.jobs.cascade.costs import record_most
 from doubleword_batch.jobs.cascade.option import refuse_small
 from doubleword_batch.jobs.delete import drop_unsent
+from doubleword_batch.jobs.disk_quota import disk_quota
 from doubleword_batch.jobs.export.output_file import output_file
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.job_tables import JobSource, job_source
 from doubleword_batch.jobs.later_parts import put_first_wave
 from doubleword_batch.jobs.replies import Created
+from doubleword_batch.jobs.reuse.deduplicate import drop_known_requests
+from doubleword_batch.jobs.reuse.in_flight import (
+    fetch_from_thread,
+    record_in_flight,
+    should_rebuild,
+)
 from doubleword_batch.jobs.reuse.key_file import EqualRows
-from doubleword_batch.jobs.reuse.taken import leave_out_known
-from doubleword_batch.jobs.reuse.wanted_keys import write_strong_keys
-from doubleword_batch.jobs.room import room_of
+from doubleword_batch.jobs.reuse.lookup_keys import write_strong_keys
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.records import AFTER_FIRST_WAVE
 from doubleword_batch.jobs.store.staging import (
@@ -118,7 +118,7 @@ def _create(
     with staging_folder(ws.store) as staging:
         plan = plan_build(ws, request, model, staging.path, cancelled, made)
         existing = None if request.new_run else _same_job(ws, plan.fingerprint)
-        is_wanted_anew = existing is not None and is_worth_building_anew(existing)
+        is_wanted_anew = existing is not None and should_rebuild(existing)
         if existing is not None and not is_wanted_anew:
             _keep_note(existing, plan)
             warnings = build_warnings(existing, plan, None)
@@ -179,7 +179,7 @@ def _build(
             )
         failpoint("build.rows")
         fingerprint = _fingerprint(plan, built)
-        built, awaited, lost = leave_out_known(
+        built, in_flight, lost = drop_known_requests(
             ws,
             job_id,
             plan,
@@ -196,7 +196,7 @@ def _build(
         name = plan.name if plan.reuse is None else _drop_older(ws, fingerprint) or plan.name
         job = _publish(ws, job_id, replace(plan, name=name), fingerprint, built, staging)
         if job.id == job_id:
-            job = keep_awaited(job, awaited, lost)
+            job = record_in_flight(job, in_flight, lost)
     finally:
         ws.store.drop_unfinished(job_id)  # of a failure; a job that got its name stays
     failpoint("build.published")
@@ -247,14 +247,14 @@ def _write_requests(
         sharing=Sharing(keys, equal_rows.first_row, ledger.add_sharing_rows),
         on_progress=lambda rows: progress(rows, None, "rows built"),
         cancelled=cancelled,
-        room=room_of(ws),
+        quota=disk_quota(ws),
     )
 
 
 def _drop_older(ws: Workspace, fingerprint: str) -> str | None:
     """Drop the same job as it was built before, if it waits for answers; returns its name."""
     older = _same_job(ws, fingerprint)
-    if older is not None and is_worth_building_anew(older) and drop_unsent(older):
+    if older is not None and should_rebuild(older) and drop_unsent(older):
         return older.name
     return None
 

@@ -6,20 +6,20 @@ from typing import Any, cast
 import msgspec
 
 from doubleword_batch.errors import Next, quote_untrusted
-from doubleword_batch.jobs.awaited import (
-    awaited_in_words,
-    awaited_of,
-    lost_of,
-    next_of_awaited,
-)
 from doubleword_batch.jobs.build_plan import BuildPlan
 from doubleword_batch.jobs.cascade.costs import with_cascade
 from doubleword_batch.jobs.costs import estimate_cost
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.later_parts import waves_in_words
 from doubleword_batch.jobs.replies import Created
-from doubleword_batch.jobs.reuse.told import rows_saved, saved_in_words
-from doubleword_batch.jobs.reuse.unfetched import lost_in_words
+from doubleword_batch.jobs.reuse.in_flight import (
+    in_flight_in_words,
+    next_for_in_flight,
+    read_in_flight,
+    read_lost_answers,
+)
+from doubleword_batch.jobs.reuse.savings import row_savings, savings_in_words
+from doubleword_batch.jobs.reuse.unfetched_answers import lost_answers_in_words
 from doubleword_batch.jobs.window_costs import compare_windows
 from doubleword_batch.plain_text import shortened
 from doubleword_batch.requests import BuildResult
@@ -55,16 +55,17 @@ def created_reply(
     paths = paths[:_SHOWN_PATHS]
     window = job.profile.windows[0]
     cost = with_cascade(job, window, estimate_cost(job, window))
-    saved = rows_saved(job)
+    saved = row_savings(job)
     is_unsent = job.store.is_unsent(job.id)
-    awaited = awaited_of(job) if is_unsent else []
-    before = [*awaited_in_words(awaited), *lost_in_words(lost_of(job) if is_unsent else [])]
-    warnings = [*before, *saved_in_words(saved), *waves_in_words(job), *warnings]
+    in_flight = read_in_flight(job) if is_unsent else []
+    lost = read_lost_answers(job) if is_unsent else []
+    before = [*in_flight_in_words(in_flight), *lost_answers_in_words(lost)]
+    warnings = [*before, *savings_in_words(saved), *waves_in_words(job), *warnings]
     submit = Next("create_batch", {"job": job.name, "completion_window": window})
     ways = compare_windows(job)
     return Created(
         provider=job.workspace.provider,
-        next=next_of_awaited(awaited) or submit
+        next=next_for_in_flight(in_flight) or submit
         if parts
         else Next("fetch_results", {"job": job.name}),
         job=job.name,

@@ -20,7 +20,7 @@ from doubleword_batch.jobs.build_source import stamp_of
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.ready_files import REQUEST_FILE
-from doubleword_batch.jobs.reuse.earlier import chunks
+from doubleword_batch.jobs.reuse.matches import chunks
 from doubleword_batch.jobs.store.call_rows import CallRows
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.records import RANDOM_FINGERPRINT

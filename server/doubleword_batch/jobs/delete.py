@@ -9,11 +9,11 @@ import shutil
 from contextlib import suppress
 
 from doubleword_batch.errors import InputError, Next, NotFoundError
+from doubleword_batch.jobs.disk_quota import size_on_disk
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.find import unknown_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Deleted
-from doubleword_batch.jobs.room import bytes_of
 from doubleword_batch.jobs.store.staging import mark_as_leftover
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.store.written_files import WrittenFiles
@@ -80,7 +80,7 @@ async def _delete_local_copies(job: StoredJob) -> None:
 
 def _delete(job: StoredJob) -> int:
     """Forget the job, then remove its folder; a crash in between leaves work for a clean-up."""
-    size = bytes_of(job.folder)
+    size = size_on_disk(job.folder)
     mark_as_leftover(job.folder)
     with job.store.transaction():
         WrittenFiles(job.store).forget(job.id)

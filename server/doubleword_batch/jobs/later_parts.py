@@ -50,7 +50,7 @@ def put_first_wave(
     if plan.options.first_wave is None or not built.files:
         return built
     waves = split_first_wave(built, plan.spec, profile, folder, plan.options.first_wave)
-    ledger.put_in_parts(waves.ranges)
+    ledger.assign_parts(waves.ranges)
     return waves.built
 
 

@@ -21,11 +21,11 @@ from doubleword_batch.errors import (
     NotFoundError,
     ProtocolError,
 )
+from doubleword_batch.jobs.disk_quota import check_disk_quota
 from doubleword_batch.jobs.extras import spec_of
 from doubleword_batch.jobs.find import job_for_a_file
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.reuse.earlier import chunks
-from doubleword_batch.jobs.room import refuse_without_room
+from doubleword_batch.jobs.reuse.matches import chunks
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.records import Part
 from doubleword_batch.jobs.store.staging import (
@@ -90,7 +90,7 @@ async def _known_models(ws: Workspace) -> list[str]:
 
 def _job_of_file(ws: Workspace, path: Path, models: list[str]) -> tuple[StoredJob, list[str]]:
     remove_leftovers(ws.store)
-    refuse_without_room(ws, path.stat().st_size)
+    check_disk_quota(ws, path.stat().st_size)
     with staging_folder(ws.store) as staging:
         copy = staging.path / REQUEST_FILE  # what is checked is what is sent
         try:

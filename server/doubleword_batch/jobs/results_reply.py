@@ -21,7 +21,7 @@ from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.job import StoredJob, look_again
 from doubleword_batch.jobs.replies import ErrorGroup, Projection, QueryResult, Results, Sample
 from doubleword_batch.jobs.retry_advice import next_retry
-from doubleword_batch.jobs.reuse.told import rows_saved
+from doubleword_batch.jobs.reuse.savings import row_savings
 from doubleword_batch.jobs.row_counts import problems_of
 from doubleword_batch.jobs.store.records import ANSWERED
 from doubleword_batch.jobs.store.worker_threads import in_thread
@@ -70,7 +70,7 @@ async def results_reply(
     saved = await in_thread(lambda _: compute_saved(job))
     causes = await in_thread(lambda _: ledger.causes(_MOST_CAUSES))
     complete = job.has_ended() and not sums.get("pending") and not awaits_round(job, carried_on)
-    unsent = await in_thread(lambda _: rows_saved(job))
+    unsent = await in_thread(lambda _: row_savings(job))
     return Results(
         provider=job.workspace.provider,
         next=next_of(carried_on)

@@ -22,7 +22,7 @@ from doubleword_batch.jobs.job import (
 from doubleword_batch.jobs.later_parts import carry_on, first_wave_in_words
 from doubleword_batch.jobs.refresh import refresh
 from doubleword_batch.jobs.replies import Status, utc
-from doubleword_batch.jobs.reuse.told import rows_saved
+from doubleword_batch.jobs.reuse.savings import row_savings
 from doubleword_batch.jobs.row_counts import counts_of, pace_of, percent_of, problems_of
 from doubleword_batch.jobs.store.approvals import Approval
 from doubleword_batch.jobs.sync.concurrency import LONGEST_ASKED_SECONDS
@@ -191,7 +191,7 @@ def _reply(job: StoredJob, carried_on: CarriedOn) -> Status:
     counts = counts_of(job)
     ended = job.has_ended() and not awaits_round(job, carried_on)
     pace = pace_of(job, newest)
-    saved = rows_saved(job)
+    saved = row_savings(job)
     expiries = [run.expires_at for run in runs if run.expires_at]
     question, approval = question_about(job.workspace, job.id), None
     if question is not None:

@@ -10,7 +10,6 @@ from doubleword_batch.jobs.approvals import (
     check_approval,
     questions_written_down,
 )
-from doubleword_batch.jobs.awaited import note_on_awaited
 from doubleword_batch.jobs.billing import fetch_bills_of_today
 from doubleword_batch.jobs.cascade.costs import with_cascade
 from doubleword_batch.jobs.cascade.option import cascade_of
@@ -43,6 +42,7 @@ from doubleword_batch.jobs.request_costs import (
     holds_cap,
 )
 from doubleword_batch.jobs.retry import finish_retry
+from doubleword_batch.jobs.reuse.in_flight import reuse_cost_note
 from doubleword_batch.jobs.store.cascades import record_cascade
 from doubleword_batch.jobs.store.records import Part
 from doubleword_batch.jobs.store.worker_threads import in_thread
@@ -188,7 +188,7 @@ async def _create_batch(
     if not any(run for _, run in stored.newest_runs()):
         results.results_or_raise()
     cost = with_cascade(stored, window, cost)
-    cost = replace(cost, note=cost.note + note_on_awaited(stored))
+    cost = replace(cost, note=cost.note + reuse_cost_note(stored))
     reply = _reply(stored, reused=not any(results.results), cost=cost, results=results)
     return reply.model_copy(update={"next": after_submitting(stored, results, metadata)})
 

@@ -14,7 +14,7 @@ from doubleword_batch.requests.lines import (
     row_of,
 )
 from doubleword_batch.requests.other_tables import refuse_table
-from doubleword_batch.requests.request_files import RequestFile, RequestFileWriter, Room
+from doubleword_batch.requests.request_files import DiskQuota, RequestFile, RequestFileWriter
 from doubleword_batch.requests.row_copy import RowCopy, row_copy
 from doubleword_batch.requests.spec import (
     RequestSpec,
@@ -40,6 +40,7 @@ __all__ = [
     "ROW_PREFIX",
     "UNLIMITED_OUTPUT_TOKENS",
     "BuildResult",
+    "DiskQuota",
     "LeftOut",
     "Problem",
     "ProblemGroup",
@@ -48,7 +49,6 @@ __all__ = [
     "RequestHead",
     "RequestKeys",
     "RequestSpec",
-    "Room",
     "RowCopy",
     "Sharing",
     "Template",

@@ -11,7 +11,7 @@ from doubleword_batch.providers import Profile
 from doubleword_batch.requests.keys import RequestKeys
 from doubleword_batch.requests.left_out import LeftOut, LeftOutRows, RowFaults
 from doubleword_batch.requests.lines import RequestLine, RequestLines
-from doubleword_batch.requests.request_files import RequestFile, RequestFileWriter, Room
+from doubleword_batch.requests.request_files import DiskQuota, RequestFile, RequestFileWriter
 from doubleword_batch.requests.row_copy import RowCopyWriter
 from doubleword_batch.requests.spec import EMBEDDINGS, RequestSpec, check_limit, check_spec
 from doubleword_batch.requests.template import in_braces, no_column
@@ -93,7 +93,7 @@ def build_request_files(
     sharing: Sharing | None = None,
     on_progress: Callable[[int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
-    room: Room | None = None,
+    quota: DiskQuota | None = None,
 ) -> BuildResult:
     """Write the request files `part-0001.jsonl`, ... for the rows of a source.
 
@@ -115,7 +115,7 @@ def build_request_files(
         sharing: how rows may share a request; None for a request of each row's own.
         on_progress: called with the number of rows so far, about every 1,000 rows and at the end.
         cancelled: called every 100 rows; True stops the build.
-        room: for all files together; None for no bound.
+        quota: for all files together; None for no bound.
 
     Raises:
         InputError: the spec (see `check_spec`, `Template`), the limit or rows (see `open_source`)
@@ -132,7 +132,7 @@ def build_request_files(
     columns = lines.columns_to_copy if copy_rows else ()
     with (
         RequestFileWriter(
-            folder, max_requests, profile.max_file_bytes, by_prefix=True, room=room
+            folder, max_requests, profile.max_file_bytes, by_prefix=True, quota=quota
         ) as writer,
         RowCopyWriter(folder, source, columns) as copy,
     ):

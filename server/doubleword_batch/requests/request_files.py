@@ -23,11 +23,11 @@ _NUMBERS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """How much the request files of a build may take.
+class DiskQuota:
+    """How much the request files of a build may take, all of them together.
 
     Attributes:
-        left_bytes: all of them together.
+        left_bytes: what is left of the quota.
         error: what is raised beyond that.
     """
 
@@ -139,7 +139,7 @@ class RequestFileWriter:
         max_requests: lines in one file.
         max_bytes: bytes in one file.
         by_prefix: whether the requests of a file that begin alike are put together.
-        room: for all files together; None for no bound.
+        quota: for all files together; None for no bound.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class RequestFileWriter:
         max_bytes: int,
         *,
         by_prefix: bool = False,
-        room: Room | None = None,
+        quota: DiskQuota | None = None,
     ) -> None:
         for leftover in folder.glob(".part-*.part"):  # left by a process that was killed
             leftover.unlink(missing_ok=True)
@@ -157,8 +157,8 @@ class RequestFileWriter:
         self._max_requests = max_requests
         self._max_bytes = max_bytes
         self._by_prefix = by_prefix
-        self._room = room
-        self._bytes_left = 0 if room is None else room.left_bytes
+        self._quota = quota
+        self._bytes_left = 0 if quota is None else quota.left_bytes
         self._files: list[AtomicFile] = []
         self._done: list[RequestFile] = []
         self._open: _OpenFile | None = None
@@ -179,10 +179,10 @@ class RequestFileWriter:
             StoreError: code `disk_full` (also where there is no room) or `not_written`.
         """
         size_bytes = len(line)
-        if self._room is not None:
+        if self._quota is not None:
             self._bytes_left -= size_bytes
             if self._bytes_left < 0:
-                raise self._room.error
+                raise self._quota.error
         try:
             file = self._open
             if (

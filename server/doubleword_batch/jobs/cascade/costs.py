@@ -8,7 +8,7 @@ from doubleword_batch.jobs.cascade.option import Cascade, cascade_of
 from doubleword_batch.jobs.costs import Cost, price_tokens, usd_text
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.request_costs import bound_cost
-from doubleword_batch.jobs.reuse.wanted_keys import not_sent_path
+from doubleword_batch.jobs.reuse.lookup_keys import unsent_requests_path
 from doubleword_batch.jobs.store.cascades import read_cascade, record_cascade
 from doubleword_batch.jobs.store.database import Database
 from doubleword_batch.requests import BuildResult, bound_tokens, estimate_file_tokens
@@ -25,7 +25,7 @@ def record_most(
     """
     requests = sum(file.requests for file in built.files)
     read, written = built.input_tokens, built.output_tokens
-    aside = not_sent_path(folder)
+    aside = unsent_requests_path(folder)
     if aside.exists():
         more_read, more_written = estimate_file_tokens(aside)
         read, written = read + more_read, written + more_written
@@ -62,7 +62,7 @@ def with_cascade(
         read, written = job.input_tokens, job.output_tokens
     if paths is not None:
         own_paths = [path for path in paths if path is not None]
-        all_paths = [*own_paths, not_sent_path(job.folder)]
+        all_paths = [*own_paths, unsent_requests_path(job.folder)]
         bound = bound_tokens([path for path in all_paths if path.exists()])
         read, written = bound.input_tokens, bound.output_tokens
     strong = price_tokens(job.workspace, cascade.model, window, read, written // cascade.samples)

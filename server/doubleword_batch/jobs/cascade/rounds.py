@@ -46,7 +46,7 @@ from doubleword_batch.jobs.new_parts import (
     write_new_parts,
 )
 from doubleword_batch.jobs.request_costs import estimate_cost_of_parts
-from doubleword_batch.jobs.reuse.wanted_keys import not_sent_path
+from doubleword_batch.jobs.reuse.lookup_keys import unsent_requests_path
 from doubleword_batch.jobs.store.cascades import read_cascade, record_cascade
 from doubleword_batch.jobs.store.records import UNANSWERED, BatchRun, Entry, Part
 from doubleword_batch.jobs.store.worker_threads import in_thread
@@ -227,7 +227,7 @@ class _Round:
         for part, run in self._job.newest_runs():
             if part.model is None or (run is not None and run.status in _CUT_SHORT):
                 yield part.number, partial(self._job.request_file, part)
-        aside = not_sent_path(self._job.folder)
+        aside = unsent_requests_path(self._job.folder)
         if aside.exists():
             yield 0, lambda: aside
 

@@ -44,7 +44,7 @@ from doubleword_batch.jobs.export.columns import (
 from doubleword_batch.jobs.extras import EXTRAS, argument_schemas
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.replies import utc
-from doubleword_batch.jobs.reuse.told import origin_of_row
+from doubleword_batch.jobs.reuse.savings import origin_of_row
 from doubleword_batch.jobs.store.marks import Marks
 from doubleword_batch.jobs.store.records import ANSWERED, Entry
 from doubleword_batch.jobs.sync.answers import Answer

@@ -102,7 +102,7 @@ class CallRows:
         """(job, row) of the calls of these keys that have a good answer."""
         return self._of(_GOOD, keys)
 
-    def on_their_way(self, keys: Iterable[bytes]) -> dict[bytes, list[tuple[int, int]]]:
+    def in_flight(self, keys: Iterable[bytes]) -> dict[bytes, list[tuple[int, int]]]:
         """(job, row) of the calls of these keys that were sent and have no outcome yet."""
         return self._of(_ON_THEIR_WAY, keys)
 

@@ -77,7 +77,7 @@ _CLOSE = """
 """
 
 
-class TakenAnswer(NamedTuple):
+class ReusedAnswer(NamedTuple):
     """A row's answer that was taken from an earlier job, and where its line lies in our copy."""
 
     row: int
@@ -136,14 +136,14 @@ class Ledger(LedgerReader):
             ((self.job, *row) for row in rows),
         )
 
-    def let_share(self, rows: Iterable[tuple[int, int]]) -> None:
+    def share_outcomes(self, rows: Iterable[tuple[int, int]]) -> None:
         """Let open rows have the outcome of another: (row number, that row)."""
         self.database.execute_many(
             "UPDATE ledger SET part = 0, shares = ? WHERE job = ? AND row = ?",
             ((first, self.job, row) for row, first in rows),
         )
 
-    def take_answers(self, answers: Iterable[TakenAnswer]) -> None:
+    def add_reused_answers(self, answers: Iterable[ReusedAnswer]) -> None:
         """Give open rows good answers that an earlier job has; their lines are in our copy."""
         self.database.execute_many(
             "UPDATE ledger SET part = 0, outcome = 'ok', cause = ?, message = ?, kind = ?, "
@@ -154,7 +154,7 @@ class Ledger(LedgerReader):
             ),
         )
 
-    def give_back(self, row: int) -> None:
+    def send_after_all(self, row: int) -> None:
         """Let a row be sent after all, though an earlier job has an answer to it."""
         self.database.execute(
             f"UPDATE ledger SET part = 1, {_TO_PENDING} WHERE job = ? AND row = ?",  # noqa: S608  # our own words
@@ -185,7 +185,7 @@ class Ledger(LedgerReader):
             )
             db.execute(_COUNT_ORIGINS, (self.job,))
 
-    def put_in_parts(self, ranges: Iterable[tuple[int, int, int]]) -> None:
+    def assign_parts(self, ranges: Iterable[tuple[int, int, int]]) -> None:
         """Say which part holds the open rows that have a request: part, first row, last row."""
         self.database.execute_many(
             "UPDATE ledger SET part = ? WHERE job = ? AND row BETWEEN ? AND ? AND part > 0",

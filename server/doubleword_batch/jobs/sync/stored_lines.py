@@ -30,7 +30,7 @@ def stored_lines_path(job: StoredJob, batch_run: int, kind: str) -> Path:
     return job.folder / f"batch-run-{batch_run}-{kind}.jsonl"
 
 
-def taken_lines_path(folder: Path) -> Path:
+def reused_lines_path(folder: Path) -> Path:
     """Where the lines lie that a job took from earlier ones when it was built."""
     return folder / f"{TAKEN}.jsonl"
 
@@ -91,7 +91,7 @@ class StoredLines:
     def _opened(self, entry: Entry) -> "_Copy":
         path = stored_lines_path(self._job, entry.batch_run or 0, entry.kind or "output")
         if entry.kind == TAKEN:
-            path = taken_lines_path(self._job.folder)
+            path = reused_lines_path(self._job.folder)
         try:
             copy = self._open[entry.batch_run, entry.kind] = _Copy(path)
         except FileNotFoundError:

@@ -14,7 +14,7 @@ from doubleword_batch.jobs.build_source import open_again, stamp_of
 from doubleword_batch.jobs.costs import Cost, price_tokens
 from doubleword_batch.jobs.export.table import models_of
 from doubleword_batch.jobs.job import StoredJob
-from doubleword_batch.jobs.reuse.told import origin_of_row
+from doubleword_batch.jobs.reuse.savings import origin_of_row
 from doubleword_batch.jobs.store.marks import Mark, Marks
 from doubleword_batch.jobs.store.records import Entry
 from doubleword_batch.jobs.sync.json_values import list_of, object_of

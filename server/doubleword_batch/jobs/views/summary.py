@@ -14,7 +14,7 @@ from doubleword_batch.jobs.costs import Cost, compute_cost_so_far, estimate_cost
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.later_parts import first_wave_in_words, has_more_to_send
 from doubleword_batch.jobs.replies import CascadeResult, Counts
-from doubleword_batch.jobs.reuse.told import RowsSaved, rows_saved, saved_in_words
+from doubleword_batch.jobs.reuse.savings import RowSavings, row_savings, savings_in_words
 from doubleword_batch.jobs.row_counts import counts_of, pace_of, percent_of, problems_of
 from doubleword_batch.jobs.store.cascades import read_cascade
 from doubleword_batch.jobs.store.records import NEVER, BatchRun, Part
@@ -125,7 +125,7 @@ class Figures:
     tokens: tuple[int, int]
     counts: Counts
     cascade: CascadeResult | None
-    saved: RowsSaved
+    saved: RowSavings
 
 
 FiguresCache = dict[int, Figures]
@@ -210,7 +210,7 @@ def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
         outcomes=figures.outcomes,
         unread=max(0, min(finished - read, figures.outcomes.get("pending", 0))) if runs else 0,
         requests=sum(part.requests for part in job.parts() if not part.retry_round),
-        saved=() if runs else tuple(saved_in_words(saved, with_options=False)),
+        saved=() if runs else tuple(savings_in_words(saved, with_options=False)),
         reused_rows=saved.reused_rows,
         shared_rows=saved.shared_rows,
         first_wave=first_wave_in_words(job) if runs else None,
@@ -269,7 +269,7 @@ def _figures(job: StoredJob, cache: FiguresCache) -> Figures:
             ledger.tokens(),
             counts_of(job),
             cascade_result(job, NOTHING),
-            rows_saved(job),
+            row_savings(job),
         )
         cache[job.id] = known
     return known

@@ -20,31 +20,31 @@ from doubleword_batch.jobs.build_request import Reuse
 from doubleword_batch.jobs.cascade.option import Cascade
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.reuse.earlier import (
+from doubleword_batch.jobs.reuse.key_file import BUCKETS, Buckets, EqualRows, KeyFile
+from doubleword_batch.jobs.reuse.lookup_keys import lookup_keys, unsent_requests_path
+from doubleword_batch.jobs.reuse.matches import (
     RowMatch,
-    cascades_like,
+    cascades_with_strong_model,
     chunks,
-    jobs_like,
+    jobs_of_model,
     matches_in_calls,
     matches_in_jobs,
 )
-from doubleword_batch.jobs.reuse.key_file import BUCKETS, Buckets, EqualRows, KeyFile
-from doubleword_batch.jobs.reuse.unfetched import (
-    Awaited,
-    Lost,
+from doubleword_batch.jobs.reuse.unfetched_answers import (
+    InFlightRows,
+    LostAnswers,
     RowSet,
-    Unfetched,
-    lost_jobs,
-    lost_rows,
+    UnfetchedAnswers,
+    jobs_without_files,
+    lost_answers,
 )
-from doubleword_batch.jobs.reuse.wanted_keys import not_sent_path, wanted_keys
 from doubleword_batch.jobs.store.call_rows import CallRows
-from doubleword_batch.jobs.store.ledger import Ledger, TakenAnswer
+from doubleword_batch.jobs.store.ledger import Ledger, ReusedAnswer
 from doubleword_batch.jobs.store.records import Entry
 from doubleword_batch.jobs.store.staging import StagingFolder
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 from doubleword_batch.jobs.sync.parse import read_lines
-from doubleword_batch.jobs.sync.stored_lines import StoredLines, taken_lines_path
+from doubleword_batch.jobs.sync.stored_lines import StoredLines, reused_lines_path
 from doubleword_batch.requests import BuildResult
 from doubleword_batch.requests.rewrite import without_rows
 
@@ -57,7 +57,7 @@ _ROWS_AT_ONCE = 500
 _OK_OR_GONE = ("ok", "missing")
 
 
-def leave_out_known(
+def drop_known_requests(
     ws: Workspace,
     job: int,
     plan: BuildPlan,
@@ -67,7 +67,7 @@ def leave_out_known(
     *,
     fetch: Callable[[Sequence[StoredJob]], None],
     cancelled: Callable[[], bool],
-) -> tuple[BuildResult, list[Awaited], list[Lost]]:
+) -> tuple[BuildResult, list[InFlightRows], list[LostAnswers]]:
     """Leave out of a job's request files what need not be sent.
 
     Of a cascade, the strong model's answers are taken first, and what the job's own model has
@@ -91,37 +91,37 @@ def leave_out_known(
         StoreError: code `disk_full` or `not_written`.
     """
     spec, reuse, cascade = plan.spec, plan.reuse, plan.cascade
-    found = _Found(Buckets(staging.path / ".rows", _RECORD_BYTES), built.rows)
+    found = _Candidates(Buckets(staging.path / ".rows", _RECORD_BYTES), built.rows)
     equal_rows.write_keys(lambda row, first: found.add(row, _EQUAL, first))
     left_out = RowSet(built.rows)
-    with wanted_keys(ws, plan, built, staging.path, cancelled) as keys:
+    with lookup_keys(ws, plan, built, staging.path, cancelled) as keys:
         unfetched = None
         if reuse is not None:
-            unfetched = Unfetched(ws, spec, keys, reuse)
+            unfetched = UnfetchedAnswers(ws, spec, keys, reuse)
             unfetched.fetch(fetch)
             found.add_matches(_matches(ws, spec.endpoint, spec.model, keys, reuse))
             if cascade is not None:
-                with wanted_keys(
+                with lookup_keys(
                     ws, plan, built, staging.path, cancelled, of_strong=True
                 ) as strong_keys:
                     matches = _matches(ws, spec.endpoint, cascade.model, strong_keys, reuse)
                     found.add_matches(matches, for_strong=True)
-        left, lost = built, list[Lost]()
+        left, lost = built, list[LostAnswers]()
         if found.buckets.count:
             failpoint("reuse.begin")
-            answers = _Answers(ws, Ledger(ws.store, job), staging, reuse or Reuse(), cascade)
+            answers = _AnswerCopier(ws, Ledger(ws.store, job), staging, reuse or Reuse(), cascade)
             left = _without(found, answers, built, plan, left_out, cancelled)
-            lost = lost_rows(answers.lost)
+            lost = lost_answers(answers.lost)
         if reuse is None or unfetched is None:
             return left, [], []
         if reuse.only_from is None:
-            lost += lost_jobs(jobs_like(ws, spec.endpoint, spec.model))
-        return left, unfetched.awaited(built.rows, left_out), lost
+            lost += jobs_without_files(jobs_of_model(ws, spec.endpoint, spec.model))
+        return left, unfetched.in_flight(built.rows, left_out), lost
 
 
 def _without(
-    found: "_Found",
-    answers: "_Answers",
+    found: "_Candidates",
+    answers: "_AnswerCopier",
     built: BuildResult,
     plan: BuildPlan,
     left_out: RowSet,
@@ -140,9 +140,10 @@ def _without(
         first = put_aside.first
         if first is not None and len(left_out) == sum(file.requests for file in built.files):
             # It is submitted, approved and held to caps as any other job: so one request goes out.
-            answers.ledger.give_back(first)
+            answers.ledger.send_after_all(first)
             left_out.remove(first)
             put_aside.remove(first)
+        path = unsent_requests_path(answers.folder)
         kept = without_rows(
             built,
             plan.spec,
@@ -150,7 +151,7 @@ def _without(
             answers.folder,
             left_out.__contains__,
             has_images=plan.has_images,
-            aside=(not_sent_path(answers.folder), put_aside.__contains__) if put_aside else None,
+            aside=(path, put_aside.__contains__) if put_aside else None,
         )
         failpoint("reuse.written")
         answers.finish(kept.ranges, go_on=answers.has_cascade)
@@ -166,15 +167,15 @@ def _matches(
         job = StoredJob.named(ws, reuse.only_from)
         return chain(matches_in_jobs(keys, [job]), matches_in_jobs(keys, [job], of_strong=True))
     jobs = chain(
-        matches_in_jobs(keys, jobs_like(ws, endpoint, model)),
-        matches_in_jobs(keys, cascades_like(ws, endpoint, model), of_strong=True),
+        matches_in_jobs(keys, jobs_of_model(ws, endpoint, model)),
+        matches_in_jobs(keys, cascades_with_strong_model(ws, endpoint, model), of_strong=True),
     )
     calls = CallRows(ws.store)
     return jobs if calls.is_empty() else chain(jobs, matches_in_calls(keys, calls))
 
 
 @dataclass(frozen=True, slots=True)
-class _Try:
+class _AnswerSource:
     """Where a row may have its answer from.
 
     Attributes:
@@ -189,7 +190,7 @@ class _Try:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Candidates:
     """What was found for rows: (row, where to try, row there), in buckets by the first."""
 
     buckets: Buckets
@@ -209,28 +210,28 @@ class _Found:
         record = b"".join(field.to_bytes(_FIELD_BYTES, "big") for field in fields)
         self.buckets.add([self.bucket_of(row).to_bytes(1, "big") + record])
 
-    def in_order(self) -> Iterator[dict[int, list[tuple[_Try, int]]]]:
+    def in_order(self) -> Iterator[dict[int, list[tuple[_AnswerSource, int]]]]:
         """By row: (where to try, row there), bucket by bucket."""
         for bucket in range(BUCKETS):
-            rows: dict[int, list[tuple[_Try, int]]] = {}
+            rows: dict[int, list[tuple[_AnswerSource, int]]] = {}
             for record in self.buckets.sorted_bucket(bucket):
                 row, place, other = (
                     int.from_bytes(record[start : start + _FIELD_BYTES], "big")
                     for start in range(1, _RECORD_BYTES, _FIELD_BYTES)
                 )
-                rows.setdefault(row, []).append((_try_at(place), other))
+                rows.setdefault(row, []).append((_source_at(place), other))
             yield rows
 
 
-def _try_at(place: int) -> _Try:
+def _source_at(place: int) -> _AnswerSource:
     if place == _EQUAL:
-        return _Try(_EQUAL)
+        return _AnswerSource(_EQUAL)
     for_strong = place < _OWN_MODEL
     job, of_strong = divmod(_MOST - (place if for_strong else place - _OWN_MODEL), 2)
-    return _Try(job, bool(of_strong), for_strong)
+    return _AnswerSource(job, bool(of_strong), for_strong)
 
 
-class _Answers:
+class _AnswerCopier:
     """Takes answers over: into the ledger, and into the job's copy of their lines.
 
     Attributes:
@@ -251,7 +252,7 @@ class _Answers:
         self._strong = None if cascade is None else cascade.model
         self.ledger = ledger
         self._reuse = reuse
-        self._path = taken_lines_path(staging.path)
+        self._path = reused_lines_path(staging.path)
         self._offset = 0
         self._earlier: dict[tuple[int, bool], _EarlierJob | None] = {}
         self._origins: dict[tuple[str, float, str | None], int] = {}
@@ -269,19 +270,19 @@ class _Answers:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def of(self, found: dict[int, list[tuple[_Try, int]]]) -> dict[int, bool]:
+    def of(self, found: dict[int, list[tuple[_AnswerSource, int]]]) -> dict[int, bool]:
         """Note what is known of rows; returns those that need no request.
 
         Returns:
             Of each such row, whether it has an earlier answer of the job's own model.
         """
         equal = {row: tries[0][1] for row, tries in found.items() if tries[0][0].job == _EQUAL}
-        self.ledger.let_share(equal.items())
+        self.ledger.share_outcomes(equal.items())
         left_out = dict.fromkeys(equal, False)
         left = {row: tries for row, tries in found.items() if row not in equal}
         turn = 0
         while left := {row: tries for row, tries in left.items() if len(tries) > turn}:
-            by_job: dict[_Try, list[tuple[int, int]]] = {}
+            by_job: dict[_AnswerSource, list[tuple[int, int]]] = {}
             for row, tries in left.items():
                 where, earlier_row = tries[turn]
                 by_job.setdefault(where, []).append((row, earlier_row))
@@ -311,17 +312,17 @@ class _Answers:
         except OSError as error:
             raise not_written(self._path, error) from None
         with self.workspace.store.transaction():
-            self.ledger.put_in_parts(ranges)
+            self.ledger.assign_parts(ranges)
             self.ledger.finish_sharing(
                 ((number, *origin) for origin, number in self._origins.items()), go_on=go_on
             )
 
-    def _take(self, where: _Try, pairs: list[tuple[int, int]]) -> set[int]:
+    def _take(self, where: _AnswerSource, pairs: list[tuple[int, int]]) -> set[int]:
         """Copy the good answers of an earlier job; returns the rows that have theirs now."""
         earlier = self._of_job(where)
         if earlier is None:
             return set()
-        taken: list[TakenAnswer] = []
+        taken: list[ReusedAnswer] = []
         lines: list[bytes] = []
         for row, entry, line in earlier.answered(pairs):
             name, at = earlier.origin_of(entry)
@@ -332,7 +333,7 @@ class _Answers:
                 continue
             origin = (name, at, self._strong if where.for_strong else None)
             number = self._origins.setdefault(origin, len(self._origins) + 1)
-            answer = TakenAnswer(row, entry.cause, entry.message, self._offset, len(line), number)
+            answer = ReusedAnswer(row, entry.cause, entry.message, self._offset, len(line), number)
             taken.append(answer)
             lines.append(line)
             self._offset += len(line)
@@ -340,10 +341,10 @@ class _Answers:
             self._copy.write(b"".join(lines))
         except OSError as error:
             raise not_written(self._path, error) from None
-        self.ledger.take_answers(taken)
+        self.ledger.add_reused_answers(taken)
         return {answer.row for answer in taken}
 
-    def _of_job(self, where: _Try) -> "_EarlierJob | None":
+    def _of_job(self, where: _AnswerSource) -> "_EarlierJob | None":
         place = (where.job, where.of_strong)
         if place not in self._earlier:
             record = self.workspace.store.job_of_id(where.job)

@@ -15,7 +15,12 @@ from anyio import from_thread
 from doubleword_batch.errors import DoublewordBatchError, Next
 from doubleword_batch.jobs.job import StoredJob, look_again
 from doubleword_batch.jobs.refresh import refresh
-from doubleword_batch.jobs.reuse.unfetched import Awaited, Lost, named_jobs, note_on_lost
+from doubleword_batch.jobs.reuse.unfetched_answers import (
+    InFlightRows,
+    LostAnswers,
+    list_job_names,
+    lost_answers_note,
+)
 from doubleword_batch.jobs.sync.collect import collect
 
 _FOUND_WITHIN_SECONDS = 5.0
@@ -45,11 +50,13 @@ async def _fetch(jobs: Sequence[StoredJob]) -> None:
                 await collect(job)
 
 
-def keep_awaited(job: StoredJob, awaited: Sequence[Awaited], lost: Sequence[Lost]) -> StoredJob:
+def record_in_flight(
+    job: StoredJob, in_flight: Sequence[InFlightRows], lost: Sequence[LostAnswers]
+) -> StoredJob:
     """Keep with a new job what is on its way, and what is gone."""
     kept = {
         name: [msgspec.to_builtins(rows) for rows in found[:_MOST_KEPT]]
-        for name, found in ((_KEPT, awaited), (_LOST, lost))
+        for name, found in ((_KEPT, in_flight), (_LOST, lost))
         if found
     }
     if kept:
@@ -58,46 +65,46 @@ def keep_awaited(job: StoredJob, awaited: Sequence[Awaited], lost: Sequence[Lost
     return job.reloaded()
 
 
-def awaited_of(job: StoredJob) -> list[Awaited]:
+def read_in_flight(job: StoredJob) -> list[InFlightRows]:
     """What was on its way when a job was built."""
-    return msgspec.convert(msgspec.json.decode(job.spec).get(_KEPT, []), list[Awaited])
+    return msgspec.convert(msgspec.json.decode(job.spec).get(_KEPT, []), list[InFlightRows])
 
 
-def lost_of(job: StoredJob) -> list[Lost]:
+def read_lost_answers(job: StoredJob) -> list[LostAnswers]:
     """Which answers were gone when a job was built."""
-    return msgspec.convert(msgspec.json.decode(job.spec).get(_LOST, []), list[Lost])
+    return msgspec.convert(msgspec.json.decode(job.spec).get(_LOST, []), list[LostAnswers])
 
 
-def is_worth_building_anew(job: StoredJob) -> bool:
+def should_rebuild(job: StoredJob) -> bool:
     """Whether answers may have come since, and nothing of the job was sent."""
-    return bool(awaited_of(job) or lost_of(job)) and job.store.is_unsent(job.id)
+    return bool(read_in_flight(job) or read_lost_answers(job)) and job.store.is_unsent(job.id)
 
 
-def awaited_in_words(awaited: Sequence[Awaited]) -> list[str]:
+def in_flight_in_words(in_flight: Sequence[InFlightRows]) -> list[str]:
     """The same in words, for whoever is about to submit."""
-    if not awaited:
+    if not in_flight:
         return []
     words = "Make this job again once that has ended, and it takes the answers"
     paid = "submitted now, it pays for them a second time"
-    return [f"{_rows(awaited)}, without an answer so far. {words}; {paid}."]
+    return [f"{_rows(in_flight)}, without an answer so far. {words}; {paid}."]
 
 
-def note_on_awaited(job: StoredJob) -> str:
+def reuse_cost_note(job: StoredJob) -> str:
     """What a reply about the cost adds."""
-    awaited = awaited_of(job)
-    on_their_way = f"; {_rows(awaited)} when this job was built" if awaited else ""
-    return on_their_way + note_on_lost(lost_of(job))
+    in_flight = read_in_flight(job)
+    note = f"; {_rows(in_flight)} when this job was built" if in_flight else ""
+    return note + lost_answers_note(read_lost_answers(job))
 
 
-def next_of_awaited(awaited: Sequence[Awaited]) -> Next | None:
+def next_for_in_flight(in_flight: Sequence[InFlightRows]) -> Next | None:
     """The call that brings most of what is on its way."""
-    if not awaited:
+    if not in_flight:
         return None
-    first = awaited[0]
+    first = in_flight[0]
     return Next("fetch_results", {"job": first.job}) if first.has_ended else look_again(first.job)
 
 
-def _rows(awaited: Sequence[Awaited]) -> str:
-    total = sum(earlier.rows for earlier in awaited)
-    named = named_jobs([f"{earlier.job} ({earlier.rows:,})" for earlier in awaited])
+def _rows(in_flight: Sequence[InFlightRows]) -> str:
+    total = sum(earlier.rows for earlier in in_flight)
+    named = list_job_names([f"{earlier.job} ({earlier.rows:,})" for earlier in in_flight])
     return f"{total:,} {'row was' if total == 1 else 'rows were'} already asked by {named}"

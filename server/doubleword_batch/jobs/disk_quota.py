@@ -1,8 +1,8 @@
-"""How much more may be put into the state directory for nothing.
+"""How much a build may still put into the state directory.
 
-All of it counts: what was built, what the local server keeps of it, what was answered. Beyond the
-bound only what costs nothing is refused. An answer is paid for and always kept, so builds leave it
-some room on the disk as well.
+All files there count: request files, what the local server keeps, answers. Beyond the quota only
+builds are refused, which cost nothing to repeat. Answers are paid for and always kept, so builds
+leave some room for them on the disk as well.
 """
 
 import os
@@ -16,7 +16,7 @@ from doubleword_batch.errors import StoreError
 from doubleword_batch.jobs.job import Workspace
 
 if TYPE_CHECKING:
-    from doubleword_batch.requests import Room
+    from doubleword_batch.requests import DiskQuota
 
 _FREE_BYTES = 1_000_000_000
 _FREE_SHARE = 20
@@ -28,14 +28,14 @@ _HINT = (
 )
 
 
-def room_of(ws: Workspace) -> "Room | None":
-    """What a build may put there; None where nobody set a bound."""
-    from doubleword_batch.requests import Room
+def disk_quota(ws: Workspace) -> "DiskQuota | None":
+    """What is left for a build; None where no quota is set."""
+    from doubleword_batch.requests import DiskQuota
 
     if ws.max_state_bytes is None:
         return None
     home = ws.store.home
-    left = ws.max_state_bytes - bytes_of(home)
+    left = ws.max_state_bytes - size_on_disk(home)
     free = free_bytes(home)
     if free is not None and free < left:
         error = StoreError(
@@ -44,24 +44,24 @@ def room_of(ws: Workspace) -> "Room | None":
             hint=f"{_HINT}.",
             code="disk_full",
         )
-        return Room(free, error)
+        return DiskQuota(free, error)
     error = StoreError(
-        f"The state directory would take more than its {size_in_words(ws.max_state_bytes)}.",
+        f"The state directory would take more than its {format_size(ws.max_state_bytes)}.",
         hint=f"{_HINT}, and DOUBLEWORD_BATCH_MAX_STATE_GB raises the bound.",
         code="disk_full",
     )
-    return Room(left, error)
+    return DiskQuota(left, error)
 
 
-def refuse_without_room(ws: Workspace, size_bytes: int) -> None:
-    """Refuse a file of that size.
+def check_disk_quota(ws: Workspace, size_bytes: int) -> None:
+    """Refuse a file of that size, if the quota has no room for it.
 
     Raises:
         StoreError: code `disk_full`.
     """
-    room = room_of(ws)
-    if room is not None and size_bytes > room.left_bytes:
-        raise room.error
+    quota = disk_quota(ws)
+    if quota is not None and size_bytes > quota.left_bytes:
+        raise quota.error
 
 
 def free_bytes(folder: Path) -> int | None:
@@ -75,7 +75,7 @@ def free_bytes(folder: Path) -> int | None:
     return disk.free - min(_FREE_BYTES, disk.total // _FREE_SHARE)
 
 
-def bytes_of(path: Path) -> int:
+def size_on_disk(path: Path) -> int:
     """The size of a file, or of all files in a folder; what vanishes meanwhile does not count."""
     if path.is_dir():
         return sum(_sizes_in(path))
@@ -94,7 +94,7 @@ def _sizes_in(folder: str | Path) -> Iterator[int]:
                     yield entry.stat(follow_symlinks=False).st_size
 
 
-def size_in_words(size_bytes: int) -> str:
+def format_size(size_bytes: int) -> str:
     """A size as a person reads it: `812 bytes`, `1.2 GB`."""
     amount, units = float(size_bytes), iter(("bytes", "KB", "MB", "GB"))
     unit = next(units)

@@ -34,7 +34,7 @@ class RowMatch:
     of_strong: bool = False
 
 
-def jobs_like(ws: Workspace, endpoint: str, model: str) -> Iterator[StoredJob]:
+def jobs_of_model(ws: Workspace, endpoint: str, model: str) -> Iterator[StoredJob]:
     """The jobs that asked the same model of the same server, the newest first."""
     records = ws.store.jobs_that_asked(
         "own", ws.profile.name, ws.server, endpoint, model, limit=_MOST_JOBS
@@ -42,7 +42,7 @@ def jobs_like(ws: Workspace, endpoint: str, model: str) -> Iterator[StoredJob]:
     return (StoredJob.of_record(ws, record) for record in records)
 
 
-def cascades_like(ws: Workspace, endpoint: str, model: str) -> Iterator[StoredJob]:
+def cascades_with_strong_model(ws: Workspace, endpoint: str, model: str) -> Iterator[StoredJob]:
     """The jobs whose cascade has asked that strong model of the same server, the newest first."""
     records = ws.store.jobs_that_asked(
         "strong", ws.profile.name, ws.server, endpoint, model, limit=_MOST_JOBS
@@ -50,7 +50,7 @@ def cascades_like(ws: Workspace, endpoint: str, model: str) -> Iterator[StoredJo
     return (StoredJob.of_record(ws, record) for record in records)
 
 
-def has_tables(ws: Workspace) -> bool:
+def has_table_jobs(ws: Workspace) -> bool:
     """Whether any job of this server was made of a table."""
     return ws.store.has_job_of(ws.profile.name, ws.server)
 
@@ -59,11 +59,11 @@ def answered_rows(
     ws: Workspace, endpoint: str, model: str, keys: Iterable[bytes]
 ) -> dict[bytes, CallRow]:
     """A good answer to each of these keys, as far as the newest jobs of tables have one."""
-    jobs = islice(jobs_like(ws, endpoint, model), _MOST_TABLES)
+    jobs = islice(jobs_of_model(ws, endpoint, model), _MOST_TABLES)
     return _rows_in(jobs, keys, lambda job, rows: dict.fromkeys(job.ledger.good_entries(rows)))
 
 
-def awaited_rows(
+def in_flight_rows(
     ws: Workspace, endpoint: str, model: str, keys: Iterable[bytes]
 ) -> dict[bytes, CallRow]:
     """For as many of these keys as have one: a table's row that was sent and has no outcome yet.
@@ -75,12 +75,12 @@ def awaited_rows(
         "unfetched", ws.profile.name, ws.server, endpoint, model, limit=_MOST_TABLES
     )
 
-    def on_their_way(job: StoredJob, rows: list[int]) -> dict[int, float | None]:
+    def in_flight(job: StoredJob, rows: list[int]) -> dict[int, float | None]:
         expiries = {part.number: run.expires_at for part, run in job.newest_runs() if run}
         parts = job.ledger.pending_among(rows)
         return {row: expiries[part] for row, part in parts.items() if expiries.get(part)}
 
-    return _rows_in((StoredJob.of_record(ws, record) for record in records), keys, on_their_way)
+    return _rows_in((StoredJob.of_record(ws, record) for record in records), keys, in_flight)
 
 
 def _rows_in(
@@ -134,10 +134,10 @@ def matches_in_jobs(
 
 
 def matches_in_calls(
-    new: KeyFile, calls: CallRows, *, on_their_way: bool = False
+    new: KeyFile, calls: CallRows, *, in_flight: bool = False
 ) -> Iterator[RowMatch]:
     """What single calls have asked and got a good answer to; or what has no outcome yet."""
-    look = calls.on_their_way if on_their_way else calls.answered
+    look = calls.in_flight if in_flight else calls.answered
     found = (
         (new.rows_of(keys) for keys in calls.all_keys(_KEYS_AT_ONCE))
         if calls.are_at_most(len(new))

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 
 from doubleword_batch.jobs.build_request import Reuse
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.reuse.earlier import (
+from doubleword_batch.jobs.reuse.key_file import KEYS, KeyFile, key_file_path
+from doubleword_batch.jobs.reuse.matches import (
     RowMatch,
     chunks,
-    jobs_like,
+    jobs_of_model,
     matches_in_calls,
     matches_in_jobs,
 )
-from doubleword_batch.jobs.reuse.key_file import KEYS, KeyFile, key_file_path
 from doubleword_batch.jobs.store.call_rows import CallRows
 from doubleword_batch.jobs.sync.stored_lines import has_lost_copies, reopen_lost_copies
 from doubleword_batch.requests import RequestSpec
@@ -68,7 +68,7 @@ class RowSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Awaited:
+class InFlightRows:
     """Rows of a new job that an earlier one was sent for, and that have no outcome there.
 
     Attributes:
@@ -82,7 +82,7 @@ class Awaited:
     has_ended: bool
 
 
-class Unfetched:
+class UnfetchedAnswers:
     """The earlier jobs that may hold answers which are not here yet.
 
     Args:
@@ -93,7 +93,7 @@ class Unfetched:
     """
 
     def __init__(self, ws: Workspace, spec: RequestSpec, keys: KeyFile, reuse: Reuse) -> None:
-        for job in jobs_like(ws, spec.endpoint, spec.model):
+        for job in jobs_of_model(ws, spec.endpoint, spec.model):
             if reuse.only_from not in {None, job.name} or not has_lost_copies(job):
                 continue
             if any(True for _ in matches_in_jobs(keys, [job])):  # its rows wait again
@@ -118,7 +118,7 @@ class Unfetched:
         if wanted:
             fetch([self._jobs[job] for job in wanted])
 
-    def awaited(self, rows: int, left_out: RowSet) -> list[Awaited]:
+    def in_flight(self, rows: int, left_out: RowSet) -> list[InFlightRows]:
         """What is still on its way, the job with most rows first; each row counts once.
 
         Args:
@@ -132,7 +132,7 @@ class Unfetched:
                 seen.add(match.row)
                 counts[match.job] += 1
         return [
-            Awaited(self._jobs[job].name, count, self._jobs[job].has_ended())
+            InFlightRows(self._jobs[job].name, count, self._jobs[job].has_ended())
             for job, count in counts.most_common()
         ]
 
@@ -143,12 +143,12 @@ class Unfetched:
                 yield from (match for match in chunk if match.earlier_row in pending)
         calls = CallRows(self._ws.store)
         if self._jobs and not calls.is_empty():
-            found = matches_in_calls(self._keys, calls, on_their_way=True)
+            found = matches_in_calls(self._keys, calls, in_flight=True)
             yield from (match for match in found if match.job in self._jobs)
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class LostAnswers:
     """Answers of an earlier job that are gone.
 
     Attributes:
@@ -161,38 +161,38 @@ class Lost:
     rows: int | None = None
 
 
-def lost_rows(job_of_row: dict[int, str]) -> list[Lost]:
+def lost_answers(job_of_row: dict[int, str]) -> list[LostAnswers]:
     """The jobs that had answered rows, most rows first."""
-    return [Lost(job, rows) for job, rows in Counter(job_of_row.values()).most_common()]
+    return [LostAnswers(job, rows) for job, rows in Counter(job_of_row.values()).most_common()]
 
 
-def lost_jobs(jobs: Iterable[StoredJob]) -> list[Lost]:
+def jobs_without_files(jobs: Iterable[StoredJob]) -> list[LostAnswers]:
     """Those of some jobs of which neither the keys nor the requests are there.
 
     A job that was built before there were keys has its requests.
     """
     return [
-        Lost(job.name)
+        LostAnswers(job.name)
         for job in jobs
         if not key_file_path(job.folder, KEYS).exists()
         and any(part.path is not None and not part.path.exists() for part in job.parts())
     ]
 
 
-def lost_in_words(lost: list[Lost]) -> list[str]:
+def lost_answers_in_words(lost: list[LostAnswers]) -> list[str]:
     """The same in words, for whoever is about to submit."""
     return [f"{words[0].upper()}{words[1:]}." for words in _words(lost)]
 
 
-def note_on_lost(lost: list[Lost]) -> str:
+def lost_answers_note(lost: list[LostAnswers]) -> str:
     """What a reply about the cost adds."""
     return "".join(f"; {words}" for words in _words(lost))
 
 
-def _words(lost: list[Lost]) -> list[str]:
+def _words(lost: list[LostAnswers]) -> list[str]:
     words: list[str] = []
     if rows := sum(earlier.rows or 0 for earlier in lost):
-        named = named_jobs([f"{found.job} ({found.rows:,})" for found in lost if found.rows])
+        named = list_job_names([f"{found.job} ({found.rows:,})" for found in lost if found.rows])
         asked, they_are = (
             ("row was", "and its answer is gone: it is")
             if rows == 1
@@ -203,13 +203,13 @@ def _words(lost: list[Lost]) -> list[str]:
         )
     if unknown := [earlier.job for earlier in lost if earlier.rows is None]:
         words.append(
-            f"the files of {named_jobs(unknown)} are gone from the state directory, so rows that "
-            "were answered there are sent, and paid for, again"
+            f"the files of {list_job_names(unknown)} are gone from the state directory, so rows "
+            "that were answered there are sent, and paid for, again"
         )
     return words
 
 
-def named_jobs(jobs: Sequence[str]) -> str:
+def list_job_names(jobs: Sequence[str]) -> str:
     """The first of them, and how many more they are."""
     more = len(jobs) - _JOBS_NAMED
     named = ", ".join(f"job {job}" for job in jobs[:_JOBS_NAMED])

@@ -10,7 +10,7 @@ _ORIGINS_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class RowsSaved:
+class RowSavings:
     """The rows of a job that send no request.
 
     Attributes:
@@ -24,17 +24,17 @@ class RowsSaved:
     reused_from: list[str]
 
 
-def rows_saved(job: StoredJob) -> RowsSaved:
+def row_savings(job: StoredJob) -> RowSavings:
     """What a job saved when it was built."""
     origins = job.ledger.origins()
-    return RowsSaved(
+    return RowSavings(
         reused_rows=sum(origin.rows for origin in origins) or None,
         shared_rows=job.ledger.shared() or None,
         reused_from=[_line(origin) for origin in origins[:_ORIGINS_NAMED]],
     )
 
 
-def saved_in_words(saved: RowsSaved, *, with_options: bool = True) -> list[str]:
+def savings_in_words(saved: RowSavings, *, with_options: bool = True) -> list[str]:
     """The same in sentences, for whoever is about to submit.
 
     Args:

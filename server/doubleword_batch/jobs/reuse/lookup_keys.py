@@ -15,7 +15,6 @@ import msgspec
 from doubleword_batch.jobs.build_plan import BuildPlan
 from doubleword_batch.jobs.cascade.option import Cascade
 from doubleword_batch.jobs.job import Workspace
-from doubleword_batch.jobs.reuse.earlier import cascades_like, jobs_like
 from doubleword_batch.jobs.reuse.key_file import (
     KEYS,
     STRONG_KEYS,
@@ -23,6 +22,7 @@ from doubleword_batch.jobs.reuse.key_file import (
     KeyFile,
     key_file_path,
 )
+from doubleword_batch.jobs.reuse.matches import cascades_with_strong_model, jobs_of_model
 from doubleword_batch.jobs.store.call_rows import CallRows
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 from doubleword_batch.requests import BuildResult, RequestKeys, row_of
@@ -35,13 +35,13 @@ class _Line(msgspec.Struct):
     body: dict[str, Any]
 
 
-def not_sent_path(folder: Path) -> Path:
+def unsent_requests_path(folder: Path) -> Path:
     """Where the requests lie that the job's own model has answered in an earlier job."""
     return folder / "not-sent.jsonl"
 
 
 @contextmanager
-def wanted_keys(
+def lookup_keys(
     ws: Workspace,
     plan: BuildPlan,
     built: BuildResult,
@@ -93,8 +93,8 @@ def _may_be_there(ws: Workspace, endpoint: str, model: str) -> bool:
     if not CallRows(ws.store).is_empty():
         return True
     earlier = chain(
-        ((job, KEYS) for job in jobs_like(ws, endpoint, model)),
-        ((job, STRONG_KEYS) for job in cascades_like(ws, endpoint, model)),
+        ((job, KEYS) for job in jobs_of_model(ws, endpoint, model)),
+        ((job, STRONG_KEYS) for job in cascades_with_strong_model(ws, endpoint, model)),
     )
     for job, name in earlier:
         with KeyFile(job.folder, name) as keys:
