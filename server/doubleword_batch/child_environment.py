@@ -17,7 +17,7 @@ _NOT_PASSED_ON = re.compile(r"^(?:DOUBLEWORD|OPENAI|ANTHROPIC|PYTHON|LD_PRELOAD)
 _SHORTEST_KEY = 8  # shorter ones are also the values of switches
 
 
-def without_keys(keeps: Callable[[str], object] = lambda _: False) -> dict[str, str]:
+def environment_without_keys(keeps: Callable[[str], object] = lambda _: False) -> dict[str, str]:
     """Our environment without keys, settings of ours, and code of Python's variables.
 
     A key is known by its variable's name, and by its value under any other.
@@ -43,14 +43,14 @@ def program_in_path(name: str) -> str | None:
     return str(Path(found).absolute())
 
 
-class Apart(TypedDict, total=False):
-    """Arguments of `subprocess.Popen`, see `apart`."""
+class DetachedOptions(TypedDict, total=False):
+    """Arguments of `subprocess.Popen`, see `detached`."""
 
     creationflags: int
     start_new_session: bool
 
 
-def apart(*, starts_others: bool = True) -> Apart:
+def detached(*, starts_others: bool = True) -> DetachedOptions:
     """How to start a child that our keyboard interrupts do not reach and that opens no window.
 
     On Windows a child of a desktop host would open a window. One that starts programs gets a

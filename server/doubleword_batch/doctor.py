@@ -231,7 +231,7 @@ async def _api_beside_the_page(ws: "Workspace") -> str | None:
 
 
 def _local_model(settings: Settings) -> Finding:
-    from doubleword_batch.local.executors.choice import missing_packages
+    from doubleword_batch.local.executors.factory import missing_packages
     from doubleword_batch.local.model_download import model_files
 
     there = settings.local_model or model_files(settings.home)

@@ -225,7 +225,7 @@ def local_config(settings: Settings) -> "LocalConfig":
         ConfigError: `no_model`, with the ways out.
     """
     from doubleword_batch.local import LocalConfig
-    from doubleword_batch.local.executors.choice import default_executor
+    from doubleword_batch.local.executors.factory import default_executor
     from doubleword_batch.local.model_download import WAYS_OUT
 
     executor = settings.local_executor or default_executor(

@@ -125,7 +125,7 @@ def test_a_script_of_the_skill_can_be_run_apart_from_folder_and_variables(
 
 
 def test_a_package_client_gets_no_key_and_no_code_of_the_environment(monkeypatch, tmp_path):
-    from doubleword_batch.child_environment import without_keys
+    from doubleword_batch.child_environment import environment_without_keys
     from doubleword_batch.local import model_download
 
     for name in (
@@ -138,7 +138,7 @@ def test_a_package_client_gets_no_key_and_no_code_of_the_environment(monkeypatch
     monkeypatch.setenv("UV_INDEX_MINE_PASSWORD", "the index's own")
     monkeypatch.setenv("NO_KEYCHAIN", "1")
     monkeypatch.setenv("SWITCH", "1")
-    passed = without_keys(model_download._CLIENTS_OWN.match)
+    passed = environment_without_keys(model_download._CLIENTS_OWN.match)
     assert "sk-victims-key" not in passed.values()
     assert passed["UV_INDEX_MINE_PASSWORD"] == "the index's own"
     assert passed["PATH"] == os.environ["PATH"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from doubleword_batch.local.executors.choice import missing_packages
+from doubleword_batch.local.executors.factory import missing_packages
 from doubleword_batch.local.model_download import model_files, pull
 
 

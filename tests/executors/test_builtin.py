@@ -19,7 +19,7 @@ from openai.types.responses import Response
 from doubleword_batch.local.config import LocalConfig
 from doubleword_batch.local.executors import builtin
 from doubleword_batch.local.executors.base import Request, RequestFailed, TokenUsage
-from doubleword_batch.local.executors.choice import build_executor
+from doubleword_batch.local.executors.factory import build_executor
 from doubleword_batch.local.response_bodies import ResponseChoice
 
 CHAT = "smollm2-135m-instruct"
@@ -223,7 +223,7 @@ import anyio, sys
 from pathlib import Path
 from doubleword_batch.local.config import LocalConfig
 from doubleword_batch.local.executors.base import Request
-from doubleword_batch.local.executors.choice import build_executor
+from doubleword_batch.local.executors.factory import build_executor
 
 async def main():
     executor = build_executor(LocalConfig(home=Path(sys.argv[1]), executor="builtin"))

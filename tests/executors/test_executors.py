@@ -7,7 +7,7 @@ import pytest
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.local.config import LocalConfig
 from doubleword_batch.local.executors.base import Request
-from doubleword_batch.local.executors.choice import build_executor, default_executor
+from doubleword_batch.local.executors.factory import build_executor, default_executor
 from doubleword_batch.local.executors.faults import Faults, RequestFault
 
 

@@ -14,7 +14,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 import processes
 from agent import Agent, agent
 from doubleword_batch.local.executors.faults import Match, RequestFault
-from doubleword_batch.mcp_server.stdio import Messages, WholeCharacters
+from doubleword_batch.mcp_server.stdio import MessageFilter, SurrogateFilter
 from processes import COMMAND
 
 SECONDS = 180
@@ -194,7 +194,7 @@ def test_lines_that_are_not_messages_are_left_out_and_messages_come_whole(size):
         + b"x" * 20
         + b'\\n"}\n\n[1]\n {"c":1}\r\n\n'
     )
-    messages = Messages()
+    messages = MessageFilter()
     came = b"".join(messages.of(sent[at : at + size]) for at in range(0, len(sent), size))
     assert [line for line in came.split(b"\n") if line.lstrip().startswith((b"{", b"["))] == [
         *(b'{"a":1}', b'{"b":"' + b"x" * 20 + b'\\n"}', b"[1]", b' {"c":1}\r'),
@@ -202,7 +202,7 @@ def test_lines_that_are_not_messages_are_left_out_and_messages_come_whole(size):
 
 
 def test_a_hundred_thousand_blank_lines_reach_nobody():
-    messages = Messages()
+    messages = MessageFilter()
     came = [messages.of(b"\n" * (1 << 14)) for _ in range(8)]
     assert came == [b""] * 8
 
@@ -223,11 +223,11 @@ def mended(text):
 @given(texts=st.lists(TEXTS, min_size=1, max_size=3), cut=st.integers(1, 40))
 def test_every_text_arrives_with_its_whole_characters_and_no_half(texts, cut):
     stream = b"".join(json.dumps({"t": text}).encode() + b"\n" for text in texts)
-    whole = WholeCharacters()
+    whole = SurrogateFilter()
     out = b"".join(whole.of(stream[at : at + cut]) for at in range(0, len(stream), cut))
     assert [json.loads(line)["t"] for line in out.splitlines()] == [mended(t) for t in texts]
 
 
 def test_a_line_is_passed_on_with_its_end():
     line = b'{"t": "C:\\\\u", "x": "\\ud83d\\ude00\\n"}\n'
-    assert WholeCharacters().of(line) == line
+    assert SurrogateFilter().of(line) == line

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from doubleword_batch.api import line_layout, stored_form
+from doubleword_batch.api import file_encoding, line_layout
 from result_files import LAYOUTS, NOT_READ
 from skill.places import script_module
 
 READERS = {
-    "package": (stored_form, line_layout),
-    "scripts": (script_module("stored_form"), script_module("line_layout")),
+    "package": (file_encoding, line_layout),
+    "scripts": (script_module("file_encoding"), script_module("line_layout")),
 }
 ANSWER = 'a \\"}{\\" \\\\ é [{"custom_id":"no"}], \ud83d\ude00'
 LINES = [
@@ -31,9 +31,9 @@ LINES = [
 def blocks(reader, pieces):
     """What the reader hands on of a file that comes in pieces."""
     forms, layouts = READERS[reader]
-    form, layout = forms.StoredForm(), layouts.LineLayout()
+    form, layout = forms.FileDecoder(), layouts.LineLayout()
     for data in pieces:
-        for piece in form.opened(data):
+        for piece in form.decoded(data):
             yield layout.lines_of(piece)
     for piece in form.rest():
         yield layout.lines_of(piece)
@@ -95,14 +95,14 @@ def test_any_values_come_out_as_they_went_in(rows, layout, size, reader):
 @settings(max_examples=100, deadline=None)
 def test_any_bytes_are_lines_or_refused(content, size, reader):
     forms, layouts = READERS[reader]
-    form, layout = forms.StoredForm(), layouts.LineLayout()
+    form, layout = forms.FileDecoder(), layouts.LineLayout()
     try:
         for at in range(0, len(content), size):
-            for piece in form.opened(content[at : at + size]):
+            for piece in form.decoded(content[at : at + size]):
                 layout.lines_of(piece)
         for piece in form.rest():
             layout.lines_of(piece)
-    except (forms.FormError, forms.EncodingError):
+    except (forms.UnsupportedEncodingError, forms.EncodingError):
         return
     layout.rest()
 
@@ -135,5 +135,5 @@ def test_a_file_without_line_breaks_is_not_held_in_memory(reader, layout):
 @pytest.mark.parametrize("reader", READERS)
 def test_a_form_that_is_not_read_is_named(reader, name):
     content, words = NOT_READ[name]
-    with pytest.raises(READERS[reader][0].FormError, match=words):
+    with pytest.raises(READERS[reader][0].UnsupportedEncodingError, match=words):
         list(blocks(reader, [content]))

@@ -13,7 +13,7 @@ import pytest
 import respx
 
 from doubleword_batch import errors
-from doubleword_batch.api import body as reply_body
+from doubleword_batch.api import response_body as reply_body
 from wire.conftest import API, KEY
 from wire.scripted_server import answer, serving
 

@@ -12,7 +12,7 @@ import pytest
 import respx
 
 from doubleword_batch import errors
-from doubleword_batch.api import BatchClient, body, transport
+from doubleword_batch.api import BatchClient, response_body, transport
 from doubleword_batch.content_encoding import EncodingError, Unpacker
 from wire.conftest import API
 from wire.scripted_server import Answer, answer, serving
@@ -145,7 +145,7 @@ TRICKLES = {
 @pytest.mark.parametrize("call", ["list", "create"])
 async def test_a_reply_that_trickles_ends(connect_directly, monkeypatch, call, sent):
     """Each byte comes in time; the whole reply has as long as one read may take."""
-    monkeypatch.setattr(body, "ERROR_BODY_SECONDS", 0.2)
+    monkeypatch.setattr(response_body, "ERROR_BODY_SECONDS", 0.2)
     monkeypatch.setattr(transport, "_CONNECT_SECONDS", 0.5)
     head, drip = TRICKLES[sent]
     async with serving(Answer(head, drip_with=drip)) as server:

@@ -12,8 +12,8 @@ from doubleword_batch.api.custom_transport import (
     TransportResponse,
 )
 from doubleword_batch.api.download import ContentRead, Sink
-from doubleword_batch.api.repeating import KeyMemory
 from doubleword_batch.api.resources import Batches, Files, Models
+from doubleword_batch.api.retry_policy import KeyMemory
 from doubleword_batch.api.upload import ByteProgress
 from doubleword_batch.backoff import RetryClock
 

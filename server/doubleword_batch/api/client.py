@@ -6,9 +6,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Self
 
 from doubleword_batch.api.custom_transport import CustomTransport
-from doubleword_batch.api.repeating import KeyMemory
 from doubleword_batch.api.resources import Batches, Files, Models
 from doubleword_batch.api.responses import Responses
+from doubleword_batch.api.retry_policy import KeyMemory
 from doubleword_batch.api.transport import Transport
 from doubleword_batch.backoff import RetryClock
 from doubleword_batch.providers import Profile

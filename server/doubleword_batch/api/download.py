@@ -13,11 +13,11 @@ import anyio
 import httpx
 import msgspec
 
-from doubleword_batch.api.body import pieces_of_file
 from doubleword_batch.api.error_mapping import ErrorReply, html_error
 from doubleword_batch.api.line_layout import BLANK_OR_BOM, TOKEN
-from doubleword_batch.api.repeating import may_be_repeated
-from doubleword_batch.api.request import ApiRequest, unexpected
+from doubleword_batch.api.request import ApiRequest, unexpected_reply
+from doubleword_batch.api.response_body import pieces_of_file
+from doubleword_batch.api.retry_policy import may_be_retried
 from doubleword_batch.api.transport import Transport
 from doubleword_batch.errors import DoublewordBatchError, ProtocolError, quote_untrusted
 from doubleword_batch.provider_errors import read_error_body
@@ -161,7 +161,7 @@ async def read_lines(
             incomplete = await _read_once(transport, rest, download, skip + before - start)
         except DoublewordBatchError as error:
             error.details |= {"lines": download.lines, "next_skip": skip + download.lines}
-            if not may_be_repeated(rest, error):
+            if not may_be_retried(rest, error):
                 raise
             if download.has_progress:
                 budget.renew()
@@ -179,8 +179,8 @@ async def _read_once(
 ) -> bool | None:
     download.begin_try()
     async with AsyncExitStack() as stack:
-        with transport.said_if_slow(request):
-            response = await stack.enter_async_context(transport.opened(request))
+        with transport.log_if_slow(request):
+            response = await stack.enter_async_context(transport.stream(request))
         body = _Body(request, leave_out, transport.redact, download.note_progress)
         async with aclosing(pieces_of_file(request, response)) as pieces:
             with download.patience():
@@ -290,7 +290,7 @@ class _Body:
         line.add(rest)
         if line.size_bytes > _READ_PAST * MAX_LINE_BYTES:
             most = f"{_READ_PAST * MAX_LINE_BYTES} bytes"
-            raise unexpected(self._request, f"holds a line longer than {most}")
+            raise unexpected_reply(self._request, f"holds a line longer than {most}")
         if end < 0:
             return b"", b""
         self._long_line = None

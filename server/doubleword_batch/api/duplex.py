@@ -20,7 +20,7 @@ import anyio.to_thread
 import httpcore
 import httpx
 
-from doubleword_batch.api import body
+from doubleword_batch.api import response_body
 from doubleword_batch.api.custom_transport import httpx_error
 
 _BLOCK_BYTES = 256 * 1024
@@ -149,10 +149,10 @@ class _Exchange:
         extensions = cast("dict[str, Any]", response.extensions)  # pyright: ignore[reportUnknownMemberType]
         version = extensions.get("http_version", b"HTTP/1.1")
         reply = _Reply(response.status, response.headers, version)
-        most_bytes = body.MAX_REPLY_BYTES + 1
+        most_bytes = response_body.MAX_REPLY_BYTES + 1
         if not 200 <= response.status < 300:  # noqa: PLR2004  # its status says enough
-            most_bytes = body.MAX_ERROR_BYTES
-            self.read_until = time.monotonic() + body.ERROR_BODY_SECONDS
+            most_bytes = response_body.MAX_ERROR_BYTES
+            self.read_until = time.monotonic() + response_body.ERROR_BODY_SECONDS
         size = 0
         try:
             for piece in response.iter_stream():

@@ -50,13 +50,15 @@ def _model(entry: Any) -> Model | None:
     return None
 
 
-def is_of_a_model(request: ApiRequest, reply: ErrorReply) -> bool:
+def is_missing_model(request: ApiRequest, reply: ErrorReply) -> bool:
     """Whether the server refused a write because it does not have the model."""
     is_unknown = "model_not_found" in reply.body.codes  # of a single request
     return request.method == "POST" and (reply.status == _FORBIDDEN or is_unknown)
 
 
-def model_not_here(request: ApiRequest, reply: ErrorReply, models: Sequence[str]) -> ApiError:
+def model_not_local_error(
+    request: ApiRequest, reply: ErrorReply, models: Sequence[str]
+) -> ApiError:
     """The error for a model that the server does not have; it has `models`, where it can say."""
     shown = ", ".join(quote_untrusted(name, 80) for name in models[:_MODELS_SHOWN])
     more = ", ..." if len(models) > _MODELS_SHOWN else ""

@@ -94,14 +94,14 @@ def typed_reply(
         is_cut = first["type"] == "json_invalid" and "EOF while parsing" in reason
     except (ValueError, OverflowError, OSError) as error:  # times beyond what a datetime holds
         reason = str(error)
-    raise unexpected(
+    raise unexpected_reply(
         request,
         f"does not fit what {request} returns: {quote_untrusted(redact(reason), 160)}",
         retryable=is_cut and bool(body),
     )
 
 
-def unexpected(request: ApiRequest, why: str, *, retryable: bool = False) -> ProtocolError:
+def unexpected_reply(request: ApiRequest, why: str, *, retryable: bool = False) -> ProtocolError:
     """The error for a successful status with something else behind it."""
     return ProtocolError(
         f"The server's reply {why}.",

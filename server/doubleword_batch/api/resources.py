@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from doubleword_batch.api.download import ContentRead, Sink, read_lines
 from doubleword_batch.api.model_list import ModelList
-from doubleword_batch.api.repeating import Find, UnlistedError
 from doubleword_batch.api.request import ApiRequest, checked_id
+from doubleword_batch.api.retry_policy import Find, IncompleteListError
 from doubleword_batch.api.transport import Transport
 from doubleword_batch.api.upload import ByteProgress, FormWithFile
 from doubleword_batch.errors import InputError, quote_untrusted
@@ -321,7 +321,7 @@ class Models:
             ApiError, TransportError, ProtocolError: as `list`.
         """
         request = ApiRequest("GET", "/models", {"include": "pricing"})
-        return decode_or_none(await self._transport.ask_once(request))
+        return decode_or_none(await self._transport.request_once(request))
 
 
 async def _listed(
@@ -339,7 +339,7 @@ async def _listed(
     object, the next cursor, is not new.
 
     Raises:
-        UnlistedError: that happened, and the list was to be complete.
+        IncompleteListError: that happened, and the list was to be complete.
     """
     seen: set[str] = set()
     params = {**request.params, "limit": min(max(page_size, 1), _MAX_PAGE_SIZE)}
@@ -352,7 +352,7 @@ async def _listed(
                 seen.add(listed.id)
                 yield listed
         if is_last and page.has_more and complete:
-            raise UnlistedError(
+            raise IncompleteListError(
                 f"The list of {request} says that it has more, and gives nothing more.",
                 hint="Look in the provider's console for what is missing.",
             )

@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from doubleword_batch.api.repeating import Find, UnlistedError
 from doubleword_batch.api.request import ApiRequest, checked_id, typed_reply
+from doubleword_batch.api.retry_policy import Find, IncompleteListError
 from doubleword_batch.api.transport import Transport
 
 _ENDED = frozenset({"completed", "incomplete", "failed", "cancelled", "expired"})
@@ -72,7 +72,7 @@ class Responses:
 
 
 async def _nowhere() -> None:
-    raise UnlistedError("There is no list of responses.")
+    raise IncompleteListError("There is no list of responses.")
 
 
 class _State(BaseModel):

@@ -16,24 +16,24 @@ import anyio
 import httpx
 from pydantic import BaseModel
 
-from doubleword_batch.api.body import beginning, whole_body
 from doubleword_batch.api.custom_transport import CustomTransport, HttpxTransport
 from doubleword_batch.api.duplex import DuplexTransport
 from doubleword_batch.api.error_mapping import error_of, html_error, lost_reply, read_error_reply
-from doubleword_batch.api.model_list import ModelList, is_of_a_model, model_not_here
-from doubleword_batch.api.repeating import (
-    MODELS,
-    Budgets,
-    Find,
-    KeyMemory,
-    MovedError,
-    SecondOpinion,
-    Seen,
-    made_already,
-    may_be_repeated,
-    surely_not_done,
-)
+from doubleword_batch.api.model_list import ModelList, is_missing_model, model_not_local_error
 from doubleword_batch.api.request import ApiRequest, typed_reply
+from doubleword_batch.api.response_body import read_error_bytes, whole_body
+from doubleword_batch.api.retry_policy import (
+    MODELS,
+    AcceptedRequests,
+    CallBudget,
+    Find,
+    KeyCheck,
+    KeyMemory,
+    WriteRedirectError,
+    find_made,
+    may_be_retried,
+    was_not_done,
+)
 from doubleword_batch.backoff import RetryClock
 from doubleword_batch.content_encoding import ACCEPTED
 from doubleword_batch.errors import (
@@ -92,7 +92,7 @@ class Transport:
         self._retry_clock = retry_clock
         self._is_there = is_there
         self._stands_in = stands_in
-        self._seen = Seen(retry_clock, key_memory)
+        self._accepted = AcceptedRequests(retry_clock, key_memory)
         sent = httpx.Headers(headers)  # whatever case they come in, ours replace them
         sent["User-Agent"] = user_agent
         if api_key:
@@ -116,16 +116,16 @@ class Transport:
         reply = await self._persist(
             request, lambda body: typed_reply(request, body, model, self.redact), find
         )
-        self._seen.note_made(request, reply)
+        self._accepted.note_made(request, reply)
         return reply
 
     async def call_raw(self, request: ApiRequest, find: Find[bytes] | None = None) -> bytes:
         """Send, and return the reply's body without the key; all else as in `call`."""
         return await self._persist(request, bytes, find)
 
-    async def ask_once(self, request: ApiRequest) -> bytes:
+    async def request_once(self, request: ApiRequest) -> bytes:
         """The same in one try, for what can be done without."""
-        async with self.opened(request) as response:
+        async with self.stream(request) as response:
             return self.redact_lines(await whole_body(request, response, self.timeout_seconds))
 
     async def delete(self, request: ApiRequest) -> None:
@@ -136,9 +136,9 @@ class Transport:
         """
         await self._persist(request, lambda _: None)
 
-    def retry_budget(self) -> Budgets:
+    def retry_budget(self) -> CallBudget:
         """The retry budget of one call."""
-        return Budgets(self._max_retry_seconds, self._retry_clock)
+        return CallBudget(self._max_retry_seconds, self._retry_clock)
 
     def redact(self, text: str) -> str:
         """Take the key out of a text that the server wrote: it may echo what it got."""
@@ -158,7 +158,7 @@ class Transport:
         return (self._api_key.reveal(),) if self._api_key else ()
 
     @asynccontextmanager
-    async def opened(self, request: ApiRequest) -> AsyncGenerator[httpx.Response, None]:
+    async def stream(self, request: ApiRequest) -> AsyncGenerator[httpx.Response, None]:
         """One try: a successful response whose body is not read yet; all else as our errors.
 
         A failure while the body is read inside the block becomes a TransportError too.
@@ -176,10 +176,10 @@ class Transport:
             ) from error
 
     @contextmanager
-    def said_if_slow(self, request: ApiRequest) -> Generator[None]:
+    def log_if_slow(self, request: ApiRequest) -> Generator[None]:
         """Say once that a call goes on, tries again or waits, when it has lasted for a while."""
         loop = asyncio.get_running_loop()
-        later = loop.call_later(_SLOW_SECONDS, _say_slow, self.base_url, request)
+        later = loop.call_later(_SLOW_SECONDS, _log_slow, self.base_url, request)
         try:
             yield
         finally:
@@ -188,7 +188,7 @@ class Transport:
     async def _persist(
         self, request: ApiRequest, read: Callable[[bytes], _R], find: Find[_R] | None = None
     ) -> _R:
-        with self.said_if_slow(request):
+        with self.log_if_slow(request):
             return await self._tried(request, read, find)
 
     async def _tried(
@@ -198,17 +198,17 @@ class Transport:
         may_be_done, moves = False, 0
         while True:
             try:
-                async with self.opened(request) as response:
+                async with self.stream(request) as response:
                     body = await whole_body(request, response, self.timeout_seconds)
                 found = read(self.redact_lines(body))
             except DoublewordBatchError as error:
                 is_gone = isinstance(error, NotFoundError) and request.method == "DELETE"
                 if is_gone and may_be_done:
                     return read(b"")
-                if not may_be_repeated(request, error, looks=find is not None):
+                if not may_be_retried(request, error, looks=find is not None):
                     raise
-                may_be_done = may_be_done or not surely_not_done(error)
-                if isinstance(error, MovedError):
+                may_be_done = may_be_done or not was_not_done(error)
+                if isinstance(error, WriteRedirectError):
                     moves += 1
                     if moves > _MAX_REDIRECTS:
                         raise _redirect_error(request, "in a circle") from error
@@ -217,7 +217,7 @@ class Transport:
                     await budget.wait_after(error)
                 if find is not None and not request.idempotent:
                     with budget.around():
-                        found = await made_already(find, error)
+                        found = await find_made(find, error)
                     if found is not None:
                         return found
             else:
@@ -244,7 +244,7 @@ class Transport:
             await response.aclose()
             url = self._redirected(request, response)
             if not request.idempotent:
-                raise MovedError(request, str(url))
+                raise WriteRedirectError(request, str(url))
         raise _redirect_error(request, "in a circle")
 
     async def _answered(self, request: httpx.Request) -> httpx.Response:
@@ -277,30 +277,30 @@ class Transport:
 
     async def _raise_unless_success(self, request: ApiRequest, response: httpx.Response) -> None:
         if response.is_success and not _is_html(response):
-            await self._seen.note(request)
+            await self._accepted.note(request)
             return
-        text = await beginning(request, response)
+        text = await read_error_bytes(request, response)
         reply = read_error_reply(response.status_code, response.headers, text, self.redact)
         if _is_html(response):
             raise html_error(request, reply)
-        if self._stands_in and is_of_a_model(request, reply):
+        if self._stands_in and is_missing_model(request, reply):
             await response.aclose()
-            raise model_not_here(request, reply, await self._models())
-        second = None
-        if await self._seen.wants_second_opinion(request, reply):
+            raise model_not_local_error(request, reply, await self._models())
+        key_check = None
+        if await self._accepted.needs_key_check(request, reply):
             await response.aclose()
-            second = await self._second_opinion()
-        raise await self._seen.judged(request, error_of(request, reply), second)
+            key_check = await self._check_key()
+        raise await self._accepted.explained(request, error_of(request, reply), key_check)
 
     async def _models(self) -> list[str]:
         """The ids of the server's models, asked for once; none where it does not list them."""
         try:
-            listed = typed_reply(MODELS, await self.ask_once(MODELS), ModelList, self.redact)
+            listed = typed_reply(MODELS, await self.request_once(MODELS), ModelList, self.redact)
         except DoublewordBatchError:
             return []
         return [model.id for model in listed.data]
 
-    async def _second_opinion(self) -> SecondOpinion:
+    async def _check_key(self) -> KeyCheck:
         """Whether the server can list its models for the key; asked once."""
         try:
             response = await self._follow(MODELS)
@@ -314,7 +314,7 @@ class Transport:
         return "failed" if response.status_code in _NOT_NOW else "refused"
 
 
-def _say_slow(base_url: str, request: ApiRequest) -> None:
+def _log_slow(base_url: str, request: ApiRequest) -> None:
     _log.warning(
         "%s has not answered %s in %.0f s; still waiting.", base_url, request, _SLOW_SECONDS
     )

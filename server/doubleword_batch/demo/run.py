@@ -105,7 +105,7 @@ def _needs_model(settings: Settings) -> bool:
     """Whether the built-in model is to answer and is not there yet."""
     if settings.local_executor not in {None, "builtin"}:
         return False
-    from doubleword_batch.local.executors.choice import missing_packages
+    from doubleword_batch.local.executors.factory import missing_packages
     from doubleword_batch.local.model_download import model_files
 
     if missing := missing_packages():

@@ -13,7 +13,7 @@ from typing import IO, Any, Literal, Self, cast
 
 import msgspec
 
-from doubleword_batch.child_environment import apart
+from doubleword_batch.child_environment import detached
 from doubleword_batch.errors import StoreError, quote_untrusted
 
 _TICK_SECONDS = 0.05
@@ -29,7 +29,7 @@ main(sys.argv[1], int(sys.argv[2]))
 # Without these, Python itself does not start on some systems. No key is among them.
 _KEPT_VARIABLES = ("SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
-nobody_waits: ContextVar[Callable[[], bool]] = ContextVar("nobody_waits", default=lambda: False)
+is_cancelled: ContextVar[Callable[[], bool]] = ContextVar("is_cancelled", default=lambda: False)
 """Says whether the work of this context was abandoned; its child processes then end at once."""
 
 Reason = Literal["too_slow", "abandoned", "gone"]
@@ -58,7 +58,7 @@ class ChildProcess:
         memory_bytes: what it may allocate, where the system holds processes to that (Linux and
             Windows; elsewhere the child's own libraries limit themselves as far as they can).
         packages: top-level packages that it imports beside the standard library.
-        cancelled: asked all the time; True kills it. By default `nobody_waits` of the caller.
+        cancelled: asked all the time; True kills it. By default `is_cancelled` of the caller.
 
     Raises:
         StoreError: code `no_process`: no process can be started now.
@@ -72,7 +72,7 @@ class ChildProcess:
         packages: Sequence[str] = (),
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
-        self._cancelled = cancelled or nobody_waits.get()
+        self._cancelled = cancelled or is_cancelled.get()
         self._is_up = False
         self._until: float | None = None
         self._killed: Reason | None = None
@@ -87,7 +87,7 @@ class ChildProcess:
                 stderr=subprocess.DEVNULL,
                 cwd=_PACKAGE,
                 env={name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ},
-                **apart(starts_others=False),
+                **detached(starts_others=False),
             )
         except OSError as error:
             raise _not_started(error) from None

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from doubleword_batch.api.repeating import contradicts, may_have_happened
 from doubleword_batch.api.responses import BackgroundResponse
+from doubleword_batch.api.retry_policy import contradicts, may_have_happened
 from doubleword_batch.errors import ConflictError, DoublewordBatchError, TransportError
 from doubleword_batch.jobs.approvals import questions_written_down
 from doubleword_batch.jobs.call_jobs import bodies_of

@@ -13,7 +13,7 @@ import sys
 import threading
 from pathlib import Path
 
-from doubleword_batch.child_environment import apart, program_in_path, without_keys
+from doubleword_batch.child_environment import detached, environment_without_keys, program_in_path
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Counts
 from doubleword_batch.models import TERMINAL
@@ -140,7 +140,7 @@ def _start(command: str | list[str], facts: dict[str, str]) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            **apart(),
+            **detached(),
         )
     except (OSError, RuntimeError) as error:
         _log.warning("The end of a job could not be announced: %s", error)
@@ -150,4 +150,4 @@ def _start(command: str | list[str], facts: dict[str, str]) -> None:
 
 def _environment(facts: dict[str, str]) -> dict[str, str]:
     # Without it cmd looks for programs in the working directory first.
-    return {**without_keys(), "NoDefaultCurrentDirectoryInExePath": "1", **facts}
+    return {**environment_without_keys(), "NoDefaultCurrentDirectoryInExePath": "1", **facts}

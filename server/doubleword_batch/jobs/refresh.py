@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 
-from doubleword_batch.api.repeating import UnlistedError
+from doubleword_batch.api.retry_policy import IncompleteListError
 from doubleword_batch.errors import NotFoundError, quote_untrusted
 from doubleword_batch.jobs.cascade.rounds import is_done
 from doubleword_batch.jobs.job import StoredJob, Workspace
@@ -56,7 +56,7 @@ async def _with_another_id(
     """
     if not created_here(job, part):
         raise unknown
-    with suppress(UnlistedError):
+    with suppress(IncompleteListError):
         batch = await batch_with_our_mark(job, part)
         if batch is not None and batch.id != run.batch_id:
             return batch

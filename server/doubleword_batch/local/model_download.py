@@ -22,7 +22,7 @@ from typing import IO, BinaryIO
 from zipfile import BadZipFile, ZipFile
 
 from doubleword_batch.atomic_files import atomic_file
-from doubleword_batch.child_environment import apart, program_in_path, without_keys
+from doubleword_batch.child_environment import detached, environment_without_keys, program_in_path
 from doubleword_batch.errors import ConfigError, quote_untrusted
 
 OnProgress = Callable[[str, int, int], None]
@@ -210,8 +210,8 @@ def _run(command: list[str], workspace: Path, on_bytes: Callable[[int], None]) -
             stdout=sink,
             stderr=sink,
             cwd=workspace / _START,  # clients read settings from the working directory
-            env=without_keys(_CLIENTS_OWN.match) | temporary,
-            **apart(),
+            env=environment_without_keys(_CLIENTS_OWN.match) | temporary,
+            **detached(),
         )
         try:
             moved_at, done = time.monotonic(), 0

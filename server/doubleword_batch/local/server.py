@@ -80,7 +80,7 @@ class LocalServer:
         token = discovery.bearer_token(self._config.home)
         listener = listen_on(self._config.port, who="The local server", backlog=_LISTEN_BACKLOG)
         try:
-            from doubleword_batch.local.executors.choice import build_executor
+            from doubleword_batch.local.executors.factory import build_executor
 
             executor = self._executor or build_executor(self._config)
         except BaseException:
@@ -283,7 +283,7 @@ async def _close_executor(executor: Executor) -> None:
 def _web_server(app: "ASGIApp") -> "uvicorn.Server":
     import uvicorn
 
-    from doubleword_batch.local.api.faulty import ClosableProtocol
+    from doubleword_batch.local.api.fault_injection import ClosableProtocol
 
     return uvicorn.Server(
         uvicorn.Config(

@@ -78,7 +78,7 @@ def _shown(name: str) -> str:
     return quote_untrusted(name, _SHOWN).strip("«»")
 
 
-def truth_for_a_number(
+def boolean_given_as_number(
     given: dict[str, Any], properties: Mapping[str, Mapping[str, Any]]
 ) -> InputError | None:
     """An error for true or false where a number belongs, which would count as 1 or 0."""

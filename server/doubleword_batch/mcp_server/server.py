@@ -21,7 +21,11 @@ from pydantic import ValidationError
 from doubleword_batch.errors import ConfigError, DoublewordBatchError, StoreError
 from doubleword_batch.library.jobs import Jobs
 from doubleword_batch.mcp_server import tools
-from doubleword_batch.mcp_server.asking import ask, sealed_with_kept_key, take_answer
+from doubleword_batch.mcp_server.elicitation import (
+    elicit_approval,
+    record_answer,
+    request_state_security,
+)
 from doubleword_batch.mcp_server.job_card import job_card, link_card
 from doubleword_batch.mcp_server.replies import error_reply
 from doubleword_batch.paths import Roots
@@ -151,19 +155,19 @@ class BatchServer(MCPServer[Jobs]):
 
             return error_reply(unknown_arguments(name, arguments, self._arguments))
         if any(not isinstance(value, bool | int) for value in arguments.values()):
-            from doubleword_batch.mcp_server.as_meant import as_meant
+            from doubleword_batch.mcp_server.argument_coercion import coerce_arguments
 
-            arguments = as_meant(
+            arguments = coerce_arguments(
                 arguments, self._properties.get(name, {}), self._required.get(name, ())
             )
         if any(isinstance(value, bool) for value in arguments.values()):
-            from doubleword_batch.mcp_server.arguments import truth_for_a_number
+            from doubleword_batch.mcp_server.arguments import boolean_given_as_number
 
-            wrong = truth_for_a_number(arguments, self._properties.get(name, {}))
+            wrong = boolean_given_as_number(arguments, self._properties.get(name, {}))
             if wrong is not None:
                 return error_reply(wrong)
         if context is not None and context.request_state is not None:
-            await take_answer(context)
+            await record_answer(context)
         return await self._call(name, arguments, context)
 
     async def _call(
@@ -176,7 +180,9 @@ class BatchServer(MCPServer[Jobs]):
             cause = error.__cause__
             if isinstance(cause, DoublewordBatchError):
                 if context is not None and cause.code == "needs_approval":
-                    return await ask(context, cause, lambda: self._call(name, arguments, context))
+                    return await elicit_approval(
+                        context, cause, lambda: self._call(name, arguments, context)
+                    )
                 return error_reply(cause)
             if isinstance(cause, ValidationError) and not isinstance(error, UnexpectedToolError):
                 from doubleword_batch.mcp_server.arguments import wrong_arguments
@@ -226,7 +232,7 @@ def build_server(
         instructions=INSTRUCTIONS,
         lifespan=lifespan,
         log_level="WARNING",
-        request_state_security=sealed_with_kept_key(settings.home),
+        request_state_security=request_state_security(settings.home),
         extensions=[job_card()],
         middleware=[link_card] if channel is None else [link_card, channel.middleware],
         tools=[_tool(*tool) for tool in (_READ_ONLY_TOOLS if settings.read_only else _TOOLS)],

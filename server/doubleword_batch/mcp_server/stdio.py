@@ -54,7 +54,7 @@ def serve(settings: Settings | ConfigError) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-class Messages:
+class MessageFilter:
     """Leaves out lines that are not messages: the SDK takes time over each, as over an error.
 
     A message is an object or an array of them; what is blank or begins otherwise is none.
@@ -86,7 +86,7 @@ def _relayed_stdin() -> Callable[[], None]:
 
     def relay() -> None:
         with suppress(OSError, ValueError), pipe:  # closed by a signal meanwhile
-            messages, characters = Messages(), WholeCharacters()
+            messages, characters = MessageFilter(), SurrogateFilter()
             while block := os.read(host, _BLOCK_BYTES):
                 left = memoryview(characters.of(messages.of(block)))
                 while left:
@@ -138,7 +138,7 @@ def _end_by_signal(end: Callable[[], None]) -> None:
         threading.Thread(target=watch, name="signals", daemon=True).start()
 
 
-class WholeCharacters:
+class SurrogateFilter:
     """Mends half characters in blocks of a stream of JSON lines, wherever the blocks are cut.
 
     Hosts send them, and the SDK answers no message that has one: a text that JavaScript cut within

@@ -28,6 +28,7 @@ from batchkit.ending import (
     say,
     script_parser,
 )
+from batchkit.file_encoding import in_lines
 from batchkit.ledger import (
     UNREADABLE,
     Ledger,
@@ -35,7 +36,6 @@ from batchkit.ledger import (
     request_lines,
 )
 from batchkit.plain_text import one_line
-from batchkit.stored_form import in_lines
 from batchkit.tables import open_table
 from batchkit.whole_files import write_whole
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from anyio import to_thread
 
-from doubleword_batch.isolated.process import nobody_waits
+from doubleword_batch.isolated.process import is_cancelled
 
 _T = TypeVar("_T")
 
@@ -24,7 +24,7 @@ async def in_thread(work: Callable[[Callable[[], bool]], _T]) -> _T:
     stop = threading.Event()
 
     def run() -> _T:
-        nobody_waits.set(stop.is_set)  # in the thread's own copy of the context
+        is_cancelled.set(stop.is_set)  # in the thread's own copy of the context
         return work(stop.is_set)
 
     try:

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 import anyio
 
-from doubleword_batch.api.repeating import Find, UnlistedError, may_have_happened
+from doubleword_batch.api.retry_policy import Find, IncompleteListError, may_have_happened
 from doubleword_batch.backoff import RetryBudget, RetryClock, without_jitter
 from doubleword_batch.errors import (
     AuthError,
@@ -85,7 +85,7 @@ async def write_once(ws: Workspace, remote: RemoteWrite[_T]) -> tuple[_T, bool]:
         in_doubt = 0.0
         if write.sent_at is not None:
             in_doubt = ws.in_doubt_seconds - ws.journal.seconds_since(write)
-        is_seen = blind is None or (remote.is_free and isinstance(blind, UnlistedError))
+        is_seen = blind is None or (remote.is_free and isinstance(blind, IncompleteListError))
         if in_doubt <= 0 and is_seen and ws.journal.mark_sending(write):
             answer = await _sent(ws, remote)
             if not isinstance(answer, DoublewordBatchError):
@@ -120,7 +120,7 @@ async def _earlier(remote: RemoteWrite[_T]) -> _T | None:
         return None
     try:
         return await _acceptable(remote)
-    except UnlistedError:
+    except IncompleteListError:
         return None  # a refusal is taken at its word
 
 
@@ -136,7 +136,7 @@ async def _found(
             return await remote.get_by_id(write.remote_id), None
         return None if write.sent_at is None else await remote.find_at_provider(), None
     except DoublewordBatchError as error:
-        if lost is None and not isinstance(error, UnlistedError):
+        if lost is None and not isinstance(error, IncompleteListError):
             raise
         return None, error  # what lost the reply may still be in the way: look again
 
@@ -213,7 +213,7 @@ async def _heartbeat(ws: Workspace, write: Write) -> None:
 def _unconfirmed(
     seconds: float, lost: DoublewordBatchError | None, blind: DoublewordBatchError | None
 ) -> TransportError:
-    if isinstance(blind, UnlistedError):
+    if isinstance(blind, IncompleteListError):
         return TransportError(
             "It is not known whether the last request reached the provider, and its list cannot "
             f"tell: {blind.message}",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TypeVar
 
-from doubleword_batch.api.repeating import Find, UnlistedError
+from doubleword_batch.api.retry_policy import Find, IncompleteListError
 from doubleword_batch.errors import (
     DoublewordBatchError,
     ForbiddenError,
@@ -235,7 +235,7 @@ async def batch_with_our_mark(job: StoredJob, part: Part) -> Batch | None:
     that keeps no metadata it is the batch of the part's file.
 
     Raises:
-        UnlistedError: the list cannot tell.
+        IncompleteListError: the list cannot tell.
         ApiError, TransportError, ProtocolError: the provider gave no list.
     """
     fingerprint = _fingerprint(job, part)
@@ -257,7 +257,7 @@ async def _of_the_time(job: StoredJob, found: AsyncIterator[_T]) -> AsyncIterato
     its end.
 
     Raises:
-        UnlistedError: it does not show all, or has too many.
+        IncompleteListError: it does not show all, or has too many.
     """
     since = job.created_at - _CLOCKS_APART_SECONDS
     newest, seen = None, 0
@@ -272,6 +272,6 @@ async def _of_the_time(job: StoredJob, found: AsyncIterator[_T]) -> AsyncIterato
             if seen >= _MOST_PAGED and is_old and is_newest_first:
                 return
             if seen >= _MOST_LISTED:
-                raise UnlistedError(f"The provider's list has more than {seen:,}.")
+                raise IncompleteListError(f"The provider's list has more than {seen:,}.")
     except (ForbiddenError, NotFoundError) as error:
-        raise UnlistedError(f"It is not shown to this key (HTTP {error.status}).") from error
+        raise IncompleteListError(f"It is not shown to this key (HTTP {error.status}).") from error

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from doubleword_batch.local.api import errors
 from doubleword_batch.local.api.batches import BatchRoutes
-from doubleword_batch.local.api.faulty import Faulty
+from doubleword_batch.local.api.fault_injection import FaultInjection
 from doubleword_batch.local.api.files import FileRoutes
 from doubleword_batch.local.api.models import ModelRoutes
 from doubleword_batch.local.api.openai_dialect import openai_dialect
@@ -57,7 +57,7 @@ def build_app(
     routed.router.redirect_slashes = False  # the real server does not redirect either
     app: ASGIApp = routed
     if config.faults and config.faults.server:
-        app = Faulty(app, config.faults.server)
+        app = FaultInjection(app, config.faults.server)
     refuse = _refuse
     if config.dialect == "openai":
         app, refuse = openai_dialect(app), _refuse_in_json

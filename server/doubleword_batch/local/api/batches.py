@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from doubleword_batch.errors import quote_untrusted
 from doubleword_batch.local.api import query
-from doubleword_batch.local.api.files import BrokenOff, ContentQuery, list_page, respond
+from doubleword_batch.local.api.files import ContentQuery, TruncatedResponse, list_page, respond
 from doubleword_batch.local.api.upload import ALLOWED_URLS
 from doubleword_batch.local.config import LocalConfig
 from doubleword_batch.local.scheduler import Scheduler
@@ -159,7 +159,7 @@ class BatchRoutes:
         status = request.query_params.get("status")  # one that there is not has no lines
         wanted = ContentQuery.of(request)
         if batch.has_lost_input:
-            return BrokenOff()
+            return TruncatedResponse()
         lines = ordered_results(batch, wanted.search, status)
         return await respond(self.database, lines, wanted)
 

@@ -150,7 +150,7 @@ class ContentQuery:
         )
 
 
-class BrokenOff(Response):
+class TruncatedResponse(Response):
     """What the real server sends for results whose input is gone: 200, then a cut connection."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI

@@ -18,11 +18,11 @@ from urllib.parse import quote, urlencode, urlsplit
 from batchkit import strict_json
 from batchkit.connections import Deadline, PlainHandler, Request, TLSHandler
 from batchkit.ending import Exit, Stop, quoted
+from batchkit.file_encoding import EncodingError, FileDecoder, UnsupportedEncodingError
 from batchkit.line_layout import LineLayout
 from batchkit.long_lines import LineCutter
 from batchkit.redaction import redacted, redacted_lines
 from batchkit.refusals import Cut, Lost, Refused, Unlisted, read_refusal
-from batchkit.stored_form import EncodingError, FormError, StoredForm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -339,14 +339,14 @@ def _blocks(response: http.client.HTTPResponse, path: str) -> Iterator[bytes]:
 
 def _opened_up(blocks: Iterator[bytes], path: str) -> Iterator[bytes]:
     """The blocks of a file as lines, whatever form and layout the server keeps it in."""
-    form, layout = StoredForm(), LineLayout()
+    form, layout = FileDecoder(), LineLayout()
     try:
         for block in blocks:
-            for piece in form.opened(block):
+            for piece in form.decoded(block):
                 yield layout.lines_of(piece)
         for piece in form.rest():
             yield layout.lines_of(piece)
-    except FormError as error:
+    except UnsupportedEncodingError as error:
         raise Stop(
             Exit.NO_CONNECTION,
             f"The file behind GET {path} is {error}, which cannot be read here.",

@@ -10,7 +10,7 @@ _OF_A_FILE = ("path", "file", "source", "filename", "file_path", "filepath")
 _BESIDE_A_FILE = frozenset({"type", "kind", "format"})
 
 
-def as_meant(
+def coerce_arguments(
     given: Mapping[str, Any],
     properties: Mapping[str, Mapping[str, Any]],
     required: Collection[str] = (),

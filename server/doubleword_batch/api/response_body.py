@@ -8,9 +8,9 @@ import anyio
 import httpx
 
 from doubleword_batch.api.error_mapping import ErrorReply, html_error
+from doubleword_batch.api.file_encoding import FileDecoder, UnsupportedEncodingError
 from doubleword_batch.api.line_layout import LineLayout
-from doubleword_batch.api.request import ApiRequest, unexpected
-from doubleword_batch.api.stored_form import FormError, StoredForm
+from doubleword_batch.api.request import ApiRequest, unexpected_reply
 from doubleword_batch.content_encoding import EncodingError, Unpacker
 from doubleword_batch.errors import ProtocolError
 
@@ -34,7 +34,7 @@ async def pieces_of(request: ApiRequest, response: httpx.Response) -> AsyncGener
     try:
         unpacker = Unpacker(response.headers.get("content-encoding", ""))
     except EncodingError as error:
-        raise unexpected(request, str(error)) from None
+        raise unexpected_reply(request, str(error)) from None
     try:
         # A generator, which whoever stops early closes at once.
         raw = cast("AsyncGenerator[bytes, None]", response.aiter_raw())
@@ -56,16 +56,16 @@ async def pieces_of_file(
     Raises:
         ProtocolError, httpx.RequestError: as `pieces_of`, or it has a form that is not read.
     """
-    form, layout = StoredForm(), LineLayout()
+    form, layout = FileDecoder(), LineLayout()
     try:
         async with aclosing(pieces_of(request, response)) as pieces:
             async for data in pieces:
-                for piece in form.opened(data):
+                for piece in form.decoded(data):
                     if lines := layout.lines_of(piece):
                         yield lines
         for piece in form.rest():
             yield layout.lines_of(piece)
-    except FormError as error:
+    except UnsupportedEncodingError as error:
         raise ProtocolError(
             f"The file behind {request} is {error}, which cannot be read here.",
             hint="Nothing has to be paid again: the answers are in that file. Download it, and "
@@ -94,7 +94,7 @@ async def whole_body(
                 async for piece in pieces:
                     body += piece
                     if len(body) > MAX_REPLY_BYTES:
-                        raise unexpected(request, f"is larger than {MAX_REPLY_BYTES} bytes")
+                        raise unexpected_reply(request, f"is larger than {MAX_REPLY_BYTES} bytes")
     except TimeoutError as error:
         raise httpx.ReadTimeout("the rest of the reply did not come") from error
     if body.lstrip().startswith(b"<"):
@@ -102,7 +102,7 @@ async def whole_body(
     return bytes(body)
 
 
-async def beginning(request: ApiRequest, response: httpx.Response) -> bytes:
+async def read_error_bytes(request: ApiRequest, response: httpx.Response) -> bytes:
     """What arrives of an error body, up to `MAX_ERROR_BYTES` and for `ERROR_BODY_SECONDS`."""
     body = bytearray()
     with anyio.move_on_after(ERROR_BODY_SECONDS), suppress(httpx.RequestError, ProtocolError):

@@ -15,7 +15,7 @@ A write whose reply was lost is not repeated here: its absence from a list prove
 A server whose database is away for a minute answers 401 to keys that are sound; behind a balancer,
 one of several servers may not know yet what the others know. Such a refusal contradicts what was
 seen. It is waited out, within bounds, and then said as what it is. Where the key has not been seen
-to work, the list of models is the second opinion: a server that cannot give it has more to mend
+to work, the list of models decides: a server that cannot give it has more to mend
 than a key.
 """
 
@@ -57,19 +57,19 @@ _CONTRADICTS = "contradicts_earlier"
 _OUTAGE, _BRIEFLY = "outage", "briefly"  # how long what contradicts is waited out
 _UNAUTHORIZED = 401
 
-SecondOpinion = Literal["refused", "listed", "failed"]
+KeyCheck = Literal["refused", "listed", "failed"]
 """What became of the list of models after a refusal: of the key too, given, or not to be had."""
 MODELS = ApiRequest("GET", "/models")
 
 
-class UnlistedError(ProtocolError):
+class IncompleteListError(ProtocolError):
     """A list that does not show all that it has, or is not shown at all.
 
     What is not in it may be there.
     """
 
 
-class MovedError(ProtocolError):
+class WriteRedirectError(ProtocolError):
     """A redirect of a write, to an address of the same server.
 
     Attributes:
@@ -88,7 +88,7 @@ class MovedError(ProtocolError):
         self.address = address
 
 
-def may_be_repeated(
+def may_be_retried(
     request: ApiRequest, error: DoublewordBatchError, *, looks: bool = False
 ) -> bool:
     """Whether sending `request` again is safe after `error`, and may help.
@@ -102,14 +102,14 @@ def may_be_repeated(
         return True
     if contradicts(error):
         return looks
-    return surely_not_done(error)
+    return was_not_done(error)
 
 
-def surely_not_done(error: DoublewordBatchError) -> bool:
+def was_not_done(error: DoublewordBatchError) -> bool:
     """Whether the server has not carried a write out, if it is to be believed."""
     if isinstance(error, TransportError):
         return not error.may_have_happened
-    return isinstance(error, RateLimitedError | MovedError) or contradicts(error)
+    return isinstance(error, RateLimitedError | WriteRedirectError) or contradicts(error)
 
 
 def may_have_happened(error: DoublewordBatchError) -> bool:
@@ -119,7 +119,7 @@ def may_have_happened(error: DoublewordBatchError) -> bool:
     return isinstance(error, ServerError) or bool(error.details.get("may_have_happened"))
 
 
-async def made_already(find: Find[_T], error: DoublewordBatchError) -> _T | None:
+async def find_made(find: Find[_T], error: DoublewordBatchError) -> _T | None:
     """What the refused write has made all the same; None if it may be sent again.
 
     Raises:
@@ -127,7 +127,7 @@ async def made_already(find: Find[_T], error: DoublewordBatchError) -> _T | None
     """
     try:
         return await find()
-    except (ForbiddenError, NotFoundError, UnlistedError) as cannot:
+    except (ForbiddenError, NotFoundError, IncompleteListError) as cannot:
         if _says_not_taken(error):
             return None
         raise error from cannot
@@ -156,7 +156,7 @@ class KeyMemory(Protocol):
         ...
 
 
-class Seen:
+class AcceptedRequests:
     """What one server accepted from one client; `key_memory` knows what earlier processes saw."""
 
     def __init__(self, clock: RetryClock, key_memory: KeyMemory | None = None) -> None:
@@ -191,7 +191,7 @@ class Seen:
         if len(self._read_at) > _MOST_PATHS:
             self._read_at.popitem(last=False)
 
-    async def wants_second_opinion(self, request: ApiRequest, reply: ErrorReply) -> bool:
+    async def needs_key_check(self, request: ApiRequest, reply: ErrorReply) -> bool:
         """Whether a refusal leaves open what is wrong: the key, or what it is checked against.
 
         One with a code, such as `invalid_api_key`, is of a server that has looked.
@@ -203,16 +203,16 @@ class Seen:
         is_open = not reply.body.codes and request.path != MODELS.path
         return is_open and not self._key_works
 
-    async def judged(
-        self, request: ApiRequest, error: DoublewordBatchError, second: SecondOpinion | None = None
+    async def explained(
+        self, request: ApiRequest, error: DoublewordBatchError, key_check: KeyCheck | None = None
     ) -> DoublewordBatchError:
         """The error, worth another try and saying why if it contradicts what was seen.
 
-        `second` is what became of the list of models, where it was asked for after that.
+        `key_check` is what became of the list of models, where it was asked for after that.
         """
-        if second == "failed":
+        if key_check == "failed":
             return _not_checked(error)
-        if second == "listed":
+        if key_check == "listed":
             error.message += " It lists its models for this key all the same."
             lasts = _BRIEFLY
         elif isinstance(error, AuthError) and self._key_works:
@@ -267,7 +267,7 @@ def contradicts(error: DoublewordBatchError) -> bool:
     return bool(error.details.get(_CONTRADICTS))
 
 
-class Budgets:
+class CallBudget:
     """How long one call goes on: longer for an outage, and less for an object that may be gone."""
 
     def __init__(self, seconds: float, clock: RetryClock) -> None:

@@ -4,12 +4,21 @@ It is opened as it comes, in small pieces: gzip, zlib and zip are unpacked, UTF-
 UTF-8. What is of another known form is named.
 """
 
+from __future__ import annotations
+
 import codecs
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Callable
 
-from doubleword_batch.content_encoding import EncodingError, Unpacker
+from batchkit.ending import Exit, Stop, check_file_is_there, quoted
+from batchkit.line_layout import LineLayout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _SEEN_BYTES = 4
 _PIECE_BYTES = 64 * 1024
@@ -34,23 +43,27 @@ _IS_ENCRYPTED, _SIZE_COMES_LATER = 1, 8
 _SIZE_IS_ELSEWHERE = 0xFFFFFFFF
 _STORED, _DEFLATED = 0, 8
 
-_Opens = Callable[[bytes], Iterator[bytes]]
+_Decode = Callable[[bytes], "Iterator[bytes]"]
 
 
-class FormError(ValueError):
+class EncodingError(ValueError):
+    """What is packed does not unpack."""
+
+
+class UnsupportedEncodingError(ValueError):
     """A form that is not read; the words go on behind `The file is ...`."""
 
 
-class StoredForm:
+class FileDecoder:
     """Opens one file.
 
     Raises:
-        FormError: from `opened` and `rest`, for a form that is not read.
+        UnsupportedEncodingError: from `decoded` and `rest`, for a form that is not read.
         EncodingError: from the same, for what does not unpack.
     """
 
     def __init__(self) -> None:
-        self._unpacker: Unpacker | _Zip | None = None
+        self._unpacker: _Members | _Zip | None = None
         self._packed = _Beginning(self._unpacking)
         self._text = _Beginning(_decoding)
 
@@ -59,7 +72,7 @@ class StoredForm:
         """Whether the file may end here."""
         return self._unpacker is None or self._unpacker.is_whole
 
-    def opened(self, data: bytes) -> Iterator[bytes]:
+    def decoded(self, data: bytes) -> Iterator[bytes]:
         """What the next bytes hold, as UTF-8, in pieces."""
         for piece in self._packed.passed(data):
             yield from self._text.passed(piece)
@@ -70,14 +83,14 @@ class StoredForm:
             yield from self._text.passed(piece)
         yield from self._text.rest()
 
-    def _unpacking(self, head: bytes) -> _Opens:
+    def _unpacking(self, head: bytes) -> _Decode:
         name = next((_OTHERS[magic] for magic in _OTHERS if head.startswith(magic)), None)
         if name is not None:
-            raise FormError(name)
+            raise UnsupportedEncodingError(name)
         if head.startswith(b"\x1f\x8b"):
-            self._unpacker = Unpacker("gzip")
+            self._unpacker = _Members(16 + zlib.MAX_WBITS)
         elif head.startswith(b"x") and int.from_bytes(head[:2], "big") % 31 == 0:
-            self._unpacker = Unpacker("deflate")
+            self._unpacker = _Members(zlib.MAX_WBITS)
         elif head == _MEMBER:
             self._unpacker = _Zip()
         return _as_it_is if self._unpacker is None else self._unpacker.unpacked
@@ -86,10 +99,10 @@ class StoredForm:
 class _Beginning:
     """Holds the first bytes back until they tell how to open the whole."""
 
-    def __init__(self, choose: Callable[[bytes], _Opens]) -> None:
+    def __init__(self, choose: Callable[[bytes], _Decode]) -> None:
         self._choose = choose
         self._held = b""
-        self._open: _Opens | None = None
+        self._open: _Decode | None = None
 
     def passed(self, data: bytes) -> Iterator[bytes]:
         if self._open is None:
@@ -111,7 +124,7 @@ def _as_it_is(data: bytes) -> Iterator[bytes]:
     yield data
 
 
-def _decoding(head: bytes) -> _Opens:
+def _decoding(head: bytes) -> _Decode:
     name = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
     zeros = tuple(byte == 0 for byte in head)
     if name is None and True in zeros and len(head) == _SEEN_BYTES:
@@ -127,12 +140,44 @@ def _decoding(head: bytes) -> _Opens:
     return decoded
 
 
+class _Members:
+    """Unpacks what gzip or zlib packed; gzip may have several members."""
+
+    def __init__(self, bits: int) -> None:
+        self._bits = bits
+        self._unzip = zlib.decompressobj(bits)
+
+    @property
+    def is_whole(self) -> bool:
+        return self._unzip.eof
+
+    def unpacked(self, data: bytes) -> Iterator[bytes]:
+        """What the next bytes unpack to, in pieces of at most 64 KiB."""
+        piece = b""
+        while data or piece:
+            try:
+                piece = self._unzip.decompress(data, _PIECE_BYTES)
+            except zlib.error:
+                raise EncodingError("is packed, and broken") from None
+            data = self._unzip.unconsumed_tail
+            if self._unzip.eof:
+                data = self._unzip.unused_data
+                if not data.startswith(b"\x1f"):  # other bytes are padding
+                    data = b""
+                else:
+                    self._unzip = zlib.decompressobj(self._bits)
+            if piece:
+                yield piece
+            if self._unzip.eof:
+                return
+
+
 class _Zip:
     """Unpacks the members of a zip file, one behind the other."""
 
     def __init__(self) -> None:
         self._head = bytearray()
-        self._unzip: zlib._Decompress | None = None  # pyright: ignore[reportPrivateUsage]
+        self._unzip: zlib._Decompress | None = None
         self._stored_bytes = 0
         self.is_whole: bool = False
         self._is_over = False
@@ -176,10 +221,69 @@ class _Zip:
         has_size = not flags & _SIZE_COMES_LATER and size < _SIZE_IS_ELSEWHERE
         is_known = method == _DEFLATED or (method == _STORED and has_size)
         if flags & _IS_ENCRYPTED or not is_known:
-            raise FormError("a zip file that is encrypted, or of a rare kind")
+            raise UnsupportedEncodingError("a zip file that is encrypted, or of a rare kind")
         self._head.clear()
         if method == _DEFLATED:
             self._unzip, self.is_whole = zlib.decompressobj(-zlib.MAX_WBITS), False
         else:
             self._stored_bytes, self.is_whole = size, size == 0
         return bytes(head[begin:])
+
+
+# Files that were downloaded by hand
+
+_BLOCK_BYTES = 256 * 1024  # more than a layout needs to be known
+
+
+@contextmanager
+def in_lines(paths: list[Path]) -> Iterator[list[Path]]:
+    """The files; for one that is not lines as it is, a copy that is, removed at the end.
+
+    Raises:
+        Stop: a file is not there, or of a form that is not read.
+    """
+    with ExitStack() as copies:
+        yield [path if _is_lines(path) else _copy(path, copies) for path in paths]
+
+
+def _is_lines(path: Path) -> bool:
+    check_file_is_there(path)
+    with path.open("rb") as stream:
+        head = stream.read(_BLOCK_BYTES)
+    try:
+        read = b"".join(_read([head], is_whole=len(head) < _BLOCK_BYTES))
+    except (UnsupportedEncodingError, EncodingError):
+        return False
+    return read == head
+
+
+def _copy(path: Path, copies: ExitStack) -> Path:
+    copy = Path(copies.enter_context(TemporaryDirectory(prefix="results-"))) / "lines.jsonl"
+    try:
+        with path.open("rb") as stream, copy.open("xb") as lines:
+            lines.writelines(_read(iter(lambda: stream.read(_BLOCK_BYTES), b""), is_whole=True))
+    except UnsupportedEncodingError as error:
+        raise Stop(
+            Exit.INPUT,
+            f"{quoted(str(path))} is {error}, which cannot be read here.",
+            "Unpack it, or let run_batch.py fetch the results.",
+        ) from None
+    except EncodingError as error:
+        raise Stop(
+            Exit.INPUT, f"{quoted(str(path))} {error}.", "Download it again, as a whole."
+        ) from None
+    return copy
+
+
+def _read(blocks: Iterator[bytes] | list[bytes], *, is_whole: bool) -> Iterator[bytes]:
+    form, layout = FileDecoder(), LineLayout()
+    for block in blocks:
+        for piece in form.decoded(block):
+            yield layout.lines_of(piece)
+    if not is_whole:
+        return
+    for piece in form.rest():
+        yield layout.lines_of(piece)
+    if not form.is_whole:
+        raise EncodingError("is packed, and was cut")
+    yield layout.rest()

@@ -44,7 +44,7 @@ Reply = CallToolResult | InputRequiredResult
 Work = Callable[[], Awaitable[Reply]]
 
 
-class _KeptKeyCodec:
+class _StoredKeyCodec:
     """The SDK's sealing under a key of the state directory, which is made when it is needed."""
 
     def __init__(self, home: Path) -> None:
@@ -65,20 +65,20 @@ class _KeptKeyCodec:
         return self._codec
 
 
-def sealed_with_kept_key(home: Path) -> RequestStateSecurity:
+def request_state_security(home: Path) -> RequestStateSecurity:
     """How what was asked is sealed: any server on this state directory can open it again."""
-    return RequestStateSecurity(codec=_KeptKeyCodec(home), ttl=_ANSWER_SECONDS)
+    return RequestStateSecurity(codec=_StoredKeyCodec(home), ttl=_ANSWER_SECONDS)
 
 
-async def take_answer(context: Ctx) -> None:
+async def record_answer(context: Ctx) -> None:
     """Note the answer that came with the call, if one did."""
     answer = (context.input_responses or {}).get(_QUESTION)
     question = context.request_state
     if question and isinstance(answer, ElicitResult):
-        await _note(context, question, answer.action)
+        await _record(context, question, answer.action)
 
 
-async def ask(context: Ctx, error: DoublewordBatchError, again: Work) -> Reply:
+async def elicit_approval(context: Ctx, error: DoublewordBatchError, again: Work) -> Reply:
     """Ask the person; with a yes the call is made again.
 
     Args:
@@ -92,14 +92,14 @@ async def ask(context: Ctx, error: DoublewordBatchError, again: Work) -> Reply:
     """
     from doubleword_batch.library.approvals import ApprovalError
 
-    if not isinstance(error, ApprovalError) or not _can_ask(context):
+    if not isinstance(error, ApprovalError) or not _can_elicit(context):
         return error_reply(error)
     question = error.approval
     request = ElicitRequestFormParams(
-        message=_in_words(question), requested_schema=dict(_NO_FIELDS)
+        message=_question(question), requested_schema=dict(_NO_FIELDS)
     )
     if (context.protocol_version or "") < _ANSWER_IN_THE_CALL:  # versions are dates
-        is_answered = await _ask_meanwhile(context, question, request)
+        is_answered = await _elicit_during_call(context, question, request)
         return await again() if is_answered else error_reply(error)
     if _was_asked(context, question):  # and the person closed it: they are not asked for ever
         return error_reply(error)
@@ -108,7 +108,7 @@ async def ask(context: Ctx, error: DoublewordBatchError, again: Work) -> Reply:
     )
 
 
-async def _ask_meanwhile(
+async def _elicit_during_call(
     context: Ctx, question: "Approval", request: ElicitRequestFormParams
 ) -> bool:
     """Ask while the call waits; whether there is an answer."""
@@ -119,11 +119,11 @@ async def _ask_meanwhile(
     except MCPError as failed:
         _log.info("The host could not ask: %s", failed)
         return False
-    await _note(context, question.id, answer.action)
+    await _record(context, question.id, answer.action)
     return answer.action != "cancel"
 
 
-def _can_ask(context: Ctx) -> bool:
+def _can_elicit(context: Ctx) -> bool:
     capabilities = context.client_capabilities
     elicitation = capabilities.elicitation if capabilities is not None else None
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
@@ -133,7 +133,7 @@ def _was_asked(context: Ctx, question: "Approval") -> bool:
     return context.request_state == question.id and bool(context.input_responses)
 
 
-async def _note(context: Ctx, question: str, action: str) -> None:
+async def _record(context: Ctx, question: str, action: str) -> None:
     from doubleword_batch.library.approvals import JobApprovals
 
     if action == "cancel":
@@ -147,7 +147,7 @@ async def _note(context: Ctx, question: str, action: str) -> None:
         _log.info("An answer came too late: %s", error)
 
 
-def _in_words(asked: "Approval") -> str:
+def _question(asked: "Approval") -> str:
     from doubleword_batch.library.approvals import price_in_words
 
     requests = "request" if asked.requests == 1 else "requests"

@@ -23,7 +23,7 @@ _RETRY_AFTER_BODY = 30
 _Met = dict[ServerFaultKind, ServerFault]
 
 
-class Faulty:
+class FaultInjection:
     """ASGI middleware that applies the configured faults to requests."""
 
     def __init__(self, app: ASGIApp, faults: Sequence[ServerFault]) -> None:
