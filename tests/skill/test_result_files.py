@@ -8,9 +8,9 @@ from result_files import LAYOUTS, NOT_READ
 from skill.places import script_module
 from skill.servers import answering
 
-answers, api, collection, stored_form, ending, ledger, settings = (
+answers, api, collection, file_encoding, ending, ledger, settings = (
     script_module(name)
-    for name in ("answers", "api", "collection", "stored_form", "ending", "ledger", "settings")
+    for name in ("answers", "api", "collection", "file_encoding", "ending", "ledger", "settings")
 )
 
 
@@ -72,7 +72,7 @@ def test_answers_in_a_file_that_cannot_be_read_are_not_called_lost(read, kind):
 def test_a_file_that_was_downloaded_by_hand_is_read_in_any_layout(layout, tmp_path):
     path = tmp_path / "out.jsonl"
     path.write_bytes(LAYOUTS[layout]([answer(row) for row in range(1, 11)]))
-    with stored_form.in_lines([path]) as files:
+    with file_encoding.in_lines([path]) as files:
         found = ledger.Ledger(files)
         readings = list(found.readings([f"r{row}" for row in range(1, 11)]))
     assert [(row.outcome, row.answer) for row in readings] == [("ok", 'a \\"}{\\" é')] * 10
@@ -85,14 +85,14 @@ def test_what_cannot_be_read_of_a_file_downloaded_by_hand_is_said(kind, tmp_path
     path = tmp_path / "out.bin"
     content, words = NOT_READ[kind]
     path.write_bytes(content)
-    with pytest.raises(ending.Stop, match=words), stored_form.in_lines([path]):
+    with pytest.raises(ending.Stop, match=words), file_encoding.in_lines([path]):
         raise AssertionError
 
 
 def test_a_packed_file_that_was_cut_is_not_taken_for_a_whole_one(tmp_path):
     path = tmp_path / "out.gz"
     path.write_bytes(LAYOUTS["packed with gzip"]([answer(row) for row in range(1, 11)])[:-20])
-    with pytest.raises(ending.Stop, match="was cut"), stored_form.in_lines([path]):
+    with pytest.raises(ending.Stop, match="was cut"), file_encoding.in_lines([path]):
         raise AssertionError
 
 
