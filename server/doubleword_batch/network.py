@@ -1,12 +1,13 @@
 """How this machine is set up to reach others: the proxy and the certificates of the environment.
 
-Read in the one way that programs agree on: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY (or the
-system's settings), SSL_CERT_FILE and SSL_CERT_DIR.
+Read in the one way that programs agree on: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY with its
+names, numbers and blocks of numbers (or the system's settings), SSL_CERT_FILE and SSL_CERT_DIR.
 """
 
 import os
 import ssl
 from contextlib import suppress
+from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -31,6 +32,7 @@ def proxy_for(url: str) -> str | None:
         not found
         or is_loopback(host)
         or proxy_bypass(f"{host}:{parts.port}" if parts.port else host)
+        or _is_in_block(host, proxies.get("no", ""))
     ):
         return None
     proxy = found if "://" in found else f"http://{found}"
@@ -38,6 +40,20 @@ def proxy_for(url: str) -> str | None:
         if urlsplit(proxy).port != 0:
             return proxy
     raise unusable_proxy(proxy)
+
+
+def _is_in_block(host: str, no_proxy: str) -> bool:
+    """Whether NO_PROXY has a block for a number (10.0.0.0/8); urllib knows none."""
+    try:
+        number = ip_address(host)
+    except ValueError:  # a name
+        return False
+    address = getattr(number, "ipv4_mapped", None) or number
+    for entry in no_proxy.split(","):
+        with suppress(ValueError):  # a name, or a block that is none
+            if address in ip_network(entry.strip().strip("[]"), strict=False):
+                return True
+    return False
 
 
 def unusable_proxy(proxy: str | None) -> ConfigError:

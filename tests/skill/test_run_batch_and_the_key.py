@@ -177,3 +177,17 @@ def test_a_proxy_that_is_not_there_is_named_and_its_password_is_not(run, request
     assert done.code == 6
     assert f"through the proxy 127.0.0.1:{port}" in done.err
     assert "secret" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("block", "is_direct"), [("0.0.0.0/8", True), ("10.0.0.0/8,fd00::/8", False)]
+)
+def test_no_proxy_leads_past_the_proxy_to_whole_blocks_of_numbers(run, block, is_direct):
+    with answering(403, b"", {}) as (proxy, _):
+        done = run(
+            "list_jobs.py", "models", "--patience", "0",
+            DOUBLEWORD_BASE_URL="https://0.0.0.0:1/v1", DOUBLEWORD_API_KEY="key",
+            HTTPS_PROXY=proxy, NO_PROXY=block, no_proxy=block,
+        )  # fmt: skip
+    assert done.code == 6
+    assert ("through the proxy" in done.err) is not is_direct

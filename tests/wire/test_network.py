@@ -160,5 +160,27 @@ async def test_the_proxy_is_the_one_that_the_variables_name(monkeypatch, variabl
     assert proxy_for("https://localhost/v1") is None
 
 
+@pytest.mark.parametrize(
+    ("address", "block", "is_direct"),
+    [
+        ("https://10.1.2.3/v1", "10.0.0.0/8", True),
+        ("https://10.1.2.3:8443/v1", "example.test, 10.0.0.7/8", True),
+        ("https://11.1.2.3/v1", "10.0.0.0/8", False),
+        ("https://[fd00::7]/v1", "fd00::/8", True),
+        ("https://[fd00::7]:8443/v1", "fd00::7", True),
+        ("https://[::ffff:10.1.2.3]/v1", "10.0.0.0/8", True),
+        ("https://[fe80::7]/v1", "fd00::/8,10.0.0.0/8", False),
+        ("https://10.1.2.3/v1", "10.0.0.0/99,/8,10", False),
+        ("https://ten.example.test/v1", "0.0.0.0/0", False),
+    ],
+)
+async def test_no_proxy_leads_past_the_proxy_to_whole_blocks_of_numbers(
+    monkeypatch, address, block, is_direct
+):
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.test")
+    monkeypatch.setenv("NO_PROXY", block)
+    assert proxy_for(address) == (None if is_direct else "http://proxy.test")
+
+
 async def test_a_proxys_address_is_shown_without_its_password():
     assert shown_proxy("http://user:p@ss@proxy.test:3128/") == "http://proxy.test:3128"

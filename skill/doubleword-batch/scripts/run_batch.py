@@ -13,7 +13,6 @@ Needs Python 3.9 or newer and nothing else.
 from __future__ import annotations
 
 import sys
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # which `python3 -I` l
 from batchkit.api import Api
 from batchkit.ending import Exit, end, script_parser, seconds, usd
 from batchkit.journal import locked
+from batchkit.patience import GivenTime
 from batchkit.run import Run, Terms
 from batchkit.settings import read_settings
 
@@ -36,8 +36,9 @@ _CANCEL_SECONDS = 60.0
 def main() -> Exit:
     """Submit every file, then follow each to its end."""
     options = _parser().parse_args()
+    given = GivenTime(options.timeout)
     settings = read_settings()
-    api = Api(settings, options.patience)
+    api = Api(settings, options.patience, given)
     with ExitStack() as locks:
         paths = [Path(file) for file in options.files]
         for path in paths:
@@ -53,11 +54,9 @@ def main() -> Exit:
                 run.submit()
         if options.estimate or options.no_wait:
             return Exit.DONE
-        limit = options.timeout
-        if limit is None and options.cancel:
-            limit = _CANCEL_SECONDS
-        deadline = None if limit is None else time.monotonic() + limit
-        return max(run.follow(deadline) for run in runs)
+        if options.timeout is None and options.cancel:
+            given = GivenTime(_CANCEL_SECONDS)
+        return max(run.follow(given) for run in runs)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,7 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--estimate", action="store_true", help="upload, show the server's estimate, and stop")
     add("--no-wait", action="store_true", help="submit and stop; the same command goes on later")
     add("--cancel", action="store_true", help="stop the batch and fetch what it has answered")
-    add("--timeout", type=seconds, metavar="SECONDS", help="stop waiting then; the batch goes on")
+    add(
+        "--timeout",
+        type=seconds,
+        metavar="SECONDS",
+        help="wait no longer than that, connecting included; the batch goes on",
+    )
     add("--poll", type=seconds, default=30.0, metavar="SECONDS", help="most between looks (30)")
     add(
         "--patience",

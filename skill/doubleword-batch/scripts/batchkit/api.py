@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-import random
 import secrets
-import socket
-import ssl
-import time
 import urllib.error
 import urllib.request
 from contextlib import closing, contextmanager
@@ -16,11 +12,19 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 from urllib.parse import quote, urlencode, urlsplit
 
 from batchkit import strict_json
-from batchkit.connections import Deadline, PlainHandler, Request, TLSHandler
+from batchkit.connections import (
+    Deadline,
+    NotConnectedError,
+    PlainHandler,
+    Request,
+    TLSHandler,
+    in_no_proxy_block,
+)
 from batchkit.ending import Exit, Stop, quoted
 from batchkit.file_encoding import EncodingError, FileDecoder, UnsupportedEncodingError
 from batchkit.line_layout import LineLayout
 from batchkit.long_lines import LineCutter
+from batchkit.patience import GivenTime, Patience
 from batchkit.redaction import redacted, redacted_lines
 from batchkit.refusals import Cut, Lost, Refused, Unlisted, read_refusal
 
@@ -39,8 +43,6 @@ _LONGEST_JSON = 1 << 22
 _LONGEST_LINE = 1 << 26
 _BLANK_OR_BOM = b" \t\r\n\xef\xbb\xbf"
 _BEGINNINGS = (b"{", b"[", b"data:", b"event:", b"id:", b":", b"\x1e")  # also of events
-_FIRST_BACKOFF_SECONDS = 0.5
-_LONGEST_BACKOFF_SECONDS = 20.0
 _BAD_REQUEST, _NOT_ACCEPTED = 400, 401
 _KEY_WAS_GOOD = (
     "The key was accepted before, and a server whose database is away answers so: run the same "
@@ -59,54 +61,34 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-class Patience:
-    """How long to go on after failures: jittered waits inside a budget of seconds."""
-
-    def __init__(self, budget_seconds: float) -> None:
-        self._budget_seconds = budget_seconds
-        self.renew()
-
-    def renew(self) -> None:
-        """Begin again with the whole budget, because there was progress."""
-        self._deadline: float | None = None
-        self._failures = 0
-
-    def outlast(self, error: Refused | Lost) -> None:
-        """Wait before the next try, or raise `error` if that try would come too late."""
-        now = time.monotonic()
-        if self._deadline is None:
-            self._deadline = now + self._budget_seconds
-        asked = error.retry_after or 0.0
-        left = self._deadline - now
-        if not error.is_repeatable or left <= 0 or asked > left:
-            raise error
-        longest = min(
-            _FIRST_BACKOFF_SECONDS * 2 ** min(self._failures, 9), _LONGEST_BACKOFF_SECONDS
-        )
-        self._failures += 1
-        time.sleep(min(asked + random.uniform(0, longest), left))  # noqa: S311  # jitter
-
-
 class Api:
     """One server.
 
     Args:
         settings: where it is and the key for it.
         patience_seconds: how long a request that may be repeated is repeated.
+        given: the time that a person gives for everything; without it, all that it takes.
+
+    Attributes:
+        given: the same.
     """
 
-    def __init__(self, settings: Settings, patience_seconds: float) -> None:
+    def __init__(
+        self, settings: Settings, patience_seconds: float, given: GivenTime | None = None
+    ) -> None:
+        self.given = given or GivenTime(None)
         self._settings = settings
         self._patience_seconds = patience_seconds
         self._key_works = False
         self._has_asked = False  # for the models, to learn what a refusal means
         # A proxy for plain http would read the key that is meant for this machine.
-        proxies = [urllib.request.ProxyHandler({})] if settings.is_loopback else []
+        is_direct = settings.is_loopback or in_no_proxy_block(settings.base_url)
+        proxies = [urllib.request.ProxyHandler({})] if is_direct else []
         self._opener = urllib.request.build_opener(_NoRedirects, PlainHandler, TLSHandler, *proxies)
 
     def patience(self) -> Patience:
         """A new budget of patience."""
-        return Patience(self._patience_seconds)
+        return Patience(self._patience_seconds, self.given)
 
     def get(self, path: str, **params: Any) -> dict[str, Any]:
         """GET an object; repeated as long as that may help."""
@@ -153,7 +135,7 @@ class Api:
         Raises:
             Lost: the connection was cut; the lines before the cut were handed over.
         """
-        deadline = Deadline(_TIMEOUT_SECONDS)
+        deadline = Deadline(self.given.for_a_wait(_TIMEOUT_SECONDS))
         params = {"skip": skip} if skip else {}
         with self._opened("GET", path, params, deadline=deadline) as response:
             knows_skip = response.headers.get("X-Incomplete") is not None
@@ -214,12 +196,14 @@ class Api:
         asked = f"{method} {path}"
         url = self._settings.base_url + path + ("?" + urlencode(params) if params else "")
         request = Request(url, data, headers or {}, method=method)
-        request.deadline = deadline or Deadline(_TIMEOUT_SECONDS)
+        # A write is under way once it is sent: whoever leaves then does not know what it made.
+        seconds = self.given.for_a_wait(_TIMEOUT_SECONDS)
+        request.deadline = deadline or Deadline(seconds if data is None else _TIMEOUT_SECONDS)
         request.add_unredirected_header("User-Agent", "doubleword-batch-skill")
         if self._settings.key:
             request.add_unredirected_header("Authorization", f"Bearer {self._settings.key}")
         try:
-            response = self._opener.open(request, timeout=_TIMEOUT_SECONDS)
+            response = self._opener.open(request, timeout=seconds)
         except urllib.error.HTTPError as error:
             with error:
                 raise self._refused(error, asked) from None
@@ -307,8 +291,7 @@ def _pieces(head: bytes, path: Path, tail: bytes) -> Iterator[bytes]:
 
 def _lost(asked: str, error: Exception) -> Lost:
     reason = getattr(error, "reason", error)
-    unsent = (ConnectionRefusedError, socket.gaierror, ssl.SSLCertVerificationError)
-    may_have = not isinstance(reason, unsent)
+    may_have = not isinstance(reason, NotConnectedError)
     return Lost(asked, str(reason) or type(reason).__name__, may_have_happened=may_have)
 
 

@@ -14,7 +14,10 @@ import selectors
 import ssl
 import time
 import urllib.request
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from batchkit.ending import Exit, Stop, quoted
 
@@ -24,6 +27,20 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 1 << 16
 _EITHER = selectors.EVENT_READ | selectors.EVENT_WRITE
 _NOTHING_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+def in_no_proxy_block(url: str) -> bool:
+    """Whether NO_PROXY has a block for an address's number (10.0.0.0/8); urllib knows none."""
+    try:
+        host = ip_address(urlsplit(url).hostname or "")
+    except ValueError:  # a name
+        return False
+    address = getattr(host, "ipv4_mapped", None) or host
+    for entry in urllib.request.getproxies().get("no", "").split(","):
+        with suppress(ValueError):  # a name, or a block that is none
+            if address in ip_network(entry.strip().strip("[]"), strict=False):
+                return True
+    return False
 
 
 class Deadline:
@@ -51,6 +68,10 @@ class Deadline:
         if left <= 0:
             raise TimeoutError("the answer comes too slowly")
         return left
+
+
+class NotConnectedError(OSError):
+    """No connection came about, so nothing was sent."""
 
 
 class Request(urllib.request.Request):
@@ -109,7 +130,7 @@ class _Duplex:
     def send(self, data: Any) -> None:
         """Send a piece; nothing more once the server has answered or hung up."""
         if self.sock is None:
-            self.connect()  # type: ignore[attr-defined]
+            self._connect()
         if self._early is not None:
             return
         self.sock.settimeout(0)
@@ -124,6 +145,12 @@ class _Duplex:
         self._deadline.renew()
         self.sock = _Socket(self.sock, self._early or b"", self._deadline)
         return super().getresponse()  # type: ignore[misc]
+
+    def _connect(self) -> None:
+        try:
+            self.connect()  # type: ignore[attr-defined]
+        except OSError as error:
+            raise NotConnectedError(str(error) or type(error).__name__) from error
 
     def _push(self, view: memoryview) -> None:
         until = time.monotonic() + self.timeout

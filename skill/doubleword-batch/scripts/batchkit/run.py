@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchkit.api import Api
+    from batchkit.patience import GivenTime
     from batchkit.settings import Settings
 
 _REREADS = 3
@@ -99,21 +100,21 @@ class Run:
             batch_id = self._journal.entries.batch_id or batch_id
             self._api.post(f"/batches/{safe(batch_id)}/cancel")
 
-    def follow(self, deadline: float | None) -> Exit:
+    def follow(self, limit: GivenTime) -> Exit:
         """Wait for the end, reading on meanwhile, and give the result files their names."""
         ended = self._journal.entries.ended if self._output.exists() else None
         if ended is None:
-            return self._follow(deadline)
+            return self._follow(limit)
         if self._journal.entries.lacking is not None:  # the lines may have come since
             with suppress(Stop):
-                return self._follow(deadline)
+                return self._follow(limit)
         return self._report(ended)
 
-    def _follow(self, deadline: float | None) -> Exit:
+    def _follow(self, limit: GivenTime) -> Exit:
         output = LineFile(self._output, self._requests)
         errors = LineFile(self._errors, self._requests)
         before = output.custom_ids() | errors.custom_ids()
-        batch = self._ended_batch(output, deadline)
+        batch = self._ended_batch(output, limit)
         if batch is None:
             return Exit.RUNNING
         is_gone = self._read(batch, output, errors)
@@ -134,8 +135,8 @@ class Run:
         self._journal.note(ended=status, lacking=lacking)
         return self._report(status)
 
-    def _ended_batch(self, output: LineFile, deadline: float | None) -> dict[str, Any] | None:
-        """The batch once it has ended, its answers read on meanwhile; None after the deadline."""
+    def _ended_batch(self, output: LineFile, limit: GivenTime) -> dict[str, Any] | None:
+        """The batch once it has ended, its answers read on meanwhile; None after the time given."""
         noted, pause = "", _FIRST_PAUSE_SECONDS
         while True:
             batch = self._batch()
@@ -150,7 +151,7 @@ class Run:
                 with _unless_gone():
                     output.read_on(self._api, _content_of(batch["output_file_id"]))
             pause = min(pause * 2, self._poll_seconds)
-            if deadline is not None and time.monotonic() + pause > deadline:
+            if pause > limit.left():
                 say(f"{self._path}: still {status}; run the same command again to go on")
                 return None
             time.sleep(pause)

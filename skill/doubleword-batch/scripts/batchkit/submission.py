@@ -246,7 +246,13 @@ class Submission:
                 if blind is not None:
                     raise blind
                 return None
-            time.sleep(min(left, _SECONDS_BETWEEN_LOOKS))
+            if self._api.given.left() <= 0:
+                raise Stop(
+                    Exit.NO_CONNECTION,
+                    "It is not known yet whether the creation reached the server.",
+                    "Run the same command again: it looks for the batch before it sends anything.",
+                )
+            time.sleep(min(left, _SECONDS_BETWEEN_LOOKS, self._api.given.left()))
 
     def _way_out(self) -> str:
         return (
