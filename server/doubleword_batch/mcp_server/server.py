@@ -5,17 +5,21 @@ The schemas are small, because every agent pays for them in every session.
 
 import errno
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import anyio
 from mcp.server.mcpserver import Context, MCPServer
-from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
+from mcp.server.mcpserver.exceptions import (
+    ResourceNotFoundError,
+    ToolError,
+    UnexpectedToolError,
+)
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
-from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
+from mcp.types import CallToolResult, GetPromptResult, InputRequiredResult, ToolAnnotations
 from pydantic import ValidationError
 
 from doubleword_batch.errors import ConfigError, DoublewordBatchError, StoreError
@@ -32,6 +36,9 @@ from doubleword_batch.paths import Roots
 from doubleword_batch.settings import Settings
 
 if TYPE_CHECKING:
+    from mcp.server.lowlevel.helper_types import ReadResourceContents
+    from pydantic import AnyUrl
+
     from doubleword_batch.mcp_server.channel import Channel
 
 INSTRUCTIONS = """\
@@ -149,21 +156,23 @@ class BatchServer(MCPServer[Jobs]):
     ) -> CallToolResult | InputRequiredResult:
         if self._unusable is not None:
             return error_reply(self._unusable)
-        known = self._arguments.get(name, list(arguments))
-        if set(arguments) - set(known):
+        if name not in self._arguments:
+            from doubleword_batch.mcp_server.unknown import unknown_tool
+
+            writing = [tool for tool, *_ in _TOOLS if tool not in self._arguments]
+            return error_reply(unknown_tool(name, arguments, self._arguments, writing))
+        if set(arguments) - set(self._arguments[name]):
             from doubleword_batch.mcp_server.arguments import unknown_arguments
 
             return error_reply(unknown_arguments(name, arguments, self._arguments))
         if any(not isinstance(value, bool | int) for value in arguments.values()):
             from doubleword_batch.mcp_server.argument_coercion import coerce_arguments
 
-            arguments = coerce_arguments(
-                arguments, self._properties.get(name, {}), self._required.get(name, ())
-            )
+            arguments = coerce_arguments(arguments, self._properties[name], self._required[name])
         if any(isinstance(value, bool) for value in arguments.values()):
             from doubleword_batch.mcp_server.arguments import boolean_given_as_number
 
-            wrong = boolean_given_as_number(arguments, self._properties.get(name, {}))
+            wrong = boolean_given_as_number(arguments, self._properties[name])
             if wrong is not None:
                 return error_reply(wrong)
         if context is not None and context.request_state is not None:
@@ -173,7 +182,6 @@ class BatchServer(MCPServer[Jobs]):
     async def _call(
         self, name: str, arguments: dict[str, Any], context: Context[Jobs, Any] | None
     ) -> CallToolResult | InputRequiredResult:
-        known = self._arguments.get(name, list(arguments))
         try:
             return await super().call_tool(name, arguments, context)
         except ToolError as error:
@@ -187,8 +195,30 @@ class BatchServer(MCPServer[Jobs]):
             if isinstance(cause, ValidationError) and not isinstance(error, UnexpectedToolError):
                 from doubleword_batch.mcp_server.arguments import wrong_arguments
 
-                return error_reply(wrong_arguments(name, cause, arguments, known))
+                return error_reply(wrong_arguments(name, cause, arguments, self._arguments[name]))
             raise
+
+    async def read_resource(
+        self, uri: "AnyUrl | str", context: Context[Jobs, Any] | None = None
+    ) -> "Iterable[ReadResourceContents] | InputRequiredResult":
+        """Read a resource; of what is not there the error says where jobs and answers are."""
+        try:
+            return await super().read_resource(uri, context)
+        except ResourceNotFoundError:
+            from doubleword_batch.mcp_server.unknown import unknown_resource
+
+            raise unknown_resource(str(uri)) from None
+
+    async def get_prompt(
+        self,
+        name: str,
+        arguments: dict[str, Any] | None = None,  # noqa: ARG002  # as the SDK calls it
+        context: Context[Jobs, Any] | None = None,  # noqa: ARG002
+    ) -> GetPromptResult | InputRequiredResult:
+        """Say that there are no prompts."""
+        from doubleword_batch.mcp_server.unknown import unknown_prompt
+
+        raise unknown_prompt(name)
 
 
 def _is_out_of_files(error: BaseException | None) -> bool:
