@@ -2,6 +2,7 @@
 
 import codecs
 import re
+import struct
 from pathlib import Path
 
 from doubleword_batch.errors import InputError
@@ -16,6 +17,18 @@ _OF_BYTES = {
     **{
         bytes([9, version, length, 0]): ("an Excel workbook of a version before 5", _AS_WORKBOOK)
         for version, length in ((0, 4), (0, 6), (2, 6), (4, 6))
+    },
+    **{
+        bytes([0, 0, 2, 0, low, high]): ("a Lotus 1-2-3 worksheet", _AS_WORKBOOK)
+        for low, high in ((4, 4), (5, 4), (6, 4))
+    },
+    **{
+        bytes([0, 0, 0x1A, 0, version, 0x10]): ("a Lotus 1-2-3 worksheet", _AS_WORKBOOK)
+        for version in (0, 2, 3, 5)
+    },
+    **{
+        bytes([0, 0, 2, 0, low, high]): ("a Quattro Pro notebook", _AS_WORKBOOK)
+        for low, high in ((0x20, 0x51), (0x21, 0x51), (1, 0x10), (2, 0x10))
     },
     b"\x04\x22\x4d\x18": ("compressed with LZ4", _AS_TEXT),
     b"\xff\x06\0\0sNaPpY": ("compressed with Snappy", _AS_TEXT),
@@ -53,6 +66,20 @@ _OF_TEXT = {
     b"<stata_dta>": ("a Stata file", _AS_TEXT),
     b"HEADER RECORD*******": ("a SAS transport file", _AS_TEXT),
 }
+_OF_ENDINGS = {
+    ".prn": (
+        "a text laid out for a printer, with spaces between its columns",
+        f"{_AS_WORKBOOK} If its columns have a character between them, set delimiter.",
+    ),
+    ".slk": ("a SYLK file", _AS_WORKBOOK),
+    ".dif": ("a DIF file", _AS_WORKBOOK),
+    ".eth": ("an EtherCalc file", _AS_WORKBOOK),
+}
+_DBASE = frozenset(
+    (0x02, 0x03, 0x04, 0x05, 0x30, 0x31, 0x32, 0x43, 0x63, 0x83, 0x8B, 0x8C, 0xCB, 0xF5)
+)
+_DBASE_BEGINNING = struct.Struct("<B3B4xHH")
+_DBASE_HEAD, _DBASE_FIELD, _FOXPRO_TAIL = 33, 32, 263
 _PAGE = re.compile(rb"<(?:!doctype|html|\?xml)[\s>]", re.IGNORECASE)
 
 
@@ -66,6 +93,18 @@ def refuse_other(path: Path, head: bytes) -> None:
     for magic, (kind, hint) in known.items():
         if head.startswith(magic, _PLACES.get(magic, 0)):
             raise unsupported(path, kind, hint)
+    if _is_dbase(head):
+        raise unsupported(path, "a dBASE table", _AS_WORKBOOK)
+
+
+def refuse_text_of_ending(path: Path, suffix: str) -> None:
+    """Refuse a text that only the ending of its name tells from others.
+
+    Raises:
+        InputError: code `unsupported_kind`.
+    """
+    if suffix in _OF_ENDINGS:
+        raise unsupported(path, *_OF_ENDINGS[suffix])
 
 
 def refuse_pages(path: Path, text: bytes) -> None:
@@ -90,6 +129,17 @@ def unsupported(path: Path, kind: str, hint: str = _AS_TEXT) -> InputError:
         hint=hint,
         code="unsupported_kind",
     )
+
+
+def _is_dbase(head: bytes) -> bool:
+    """Whether the first bytes are those of a dBASE or FoxPro table: version, date and lengths."""
+    if len(head) < _DBASE_HEAD:
+        return False
+    version, _, month, day, header_bytes, row_bytes = _DBASE_BEGINNING.unpack_from(head)
+    is_dated = month <= 12 and day <= 31  # noqa: PLR2004  # a year's and a month's
+    fields_bytes = header_bytes - _DBASE_HEAD
+    is_whole = any((fields_bytes - tail) % _DBASE_FIELD == 0 for tail in (0, 1, _FOXPRO_TAIL))
+    return version in _DBASE and is_dated and fields_bytes > 0 and is_whole and row_bytes > 1
 
 
 def _is_text(head: bytes) -> bool:

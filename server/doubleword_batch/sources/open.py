@@ -31,7 +31,12 @@ from doubleword_batch.sources.json_files import (
     JsonObjectsSource,
     begins_over_lines,
 )
-from doubleword_batch.sources.kinds import refuse_other, refuse_pages, unsupported
+from doubleword_batch.sources.kinds import (
+    refuse_other,
+    refuse_pages,
+    refuse_text_of_ending,
+    unsupported,
+)
 from doubleword_batch.sources.objects import rows_for_a_path
 from doubleword_batch.sources.options import DEFAULT_OPTIONS, SourceOptions
 from doubleword_batch.sources.text_files import (
@@ -330,6 +335,7 @@ def _open_text(location: str, path: Path, head: bytes, options: SourceOptions) -
         return JsonObjectsSource(location, file, options)
     if suffix in _JSON_SUFFIXES or text.startswith(b"{"):
         return JsonLinesSource(location, file, options)
+    refuse_text_of_ending(path, suffix)
     raise _unknown_text(path, suffix, text)
 
 

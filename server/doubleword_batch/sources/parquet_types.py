@@ -167,7 +167,8 @@ def _struct(kind: Any, node: Node | None, field: Field | None) -> _Type:
         own = known[number] if known else None
         first, second, read = _of(child, own, _child(field, number))
         types.append((first, second))
-        named.append((own.name if own else name, read))
+        first_of_name = own is not None and own.name not in {taken for taken, _ in named}
+        named.append((own.name if own and first_of_name else name, read))
     names = [name for name, _ in kind.children]
     if not all(names):  # SQL has no empty name, and casts by place where there are no names
         firsts, seconds = (", ".join(casts) for casts in zip(*types, strict=True))

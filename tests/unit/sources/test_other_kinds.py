@@ -1,6 +1,8 @@
 """Files of kinds that are not read say which kind they are, whatever they are called."""
 
 import pickle
+import re
+import struct
 
 import duckdb
 import pytest
@@ -10,6 +12,14 @@ from doubleword_batch.paths import Roots
 from doubleword_batch.sources import SourceOptions, open_source
 
 _BINARY = b"\x00\x01\xfe\xff" * 20
+
+
+def _dbase(version, fields, tail=0):
+    """A table of so many columns as dBASE lays it out; FoxPro's header has a tail."""
+    size_bytes = 33 + 32 * fields + tail
+    head = struct.pack("<B3BIHH", version, 126, 11, 27, 1, size_bytes, 1 + 10 * fields)
+    columns = b"".join(b"TEXT".ljust(11, b"\0") + b"C" + b"\0" * 20 for _ in range(fields))
+    return head.ljust(32, b"\0") + columns + b"\r" + b"\0" * tail + b" " + b"good      " * fields
 
 
 @pytest.fixture
@@ -69,6 +79,15 @@ def opened(tmp_path):
         ("t.pkl", pickle.dumps({"a": [1]}), "a Python pickle", "Save it as Parquet"),
         ("t.csv", pickle.dumps([1, 2], protocol=2), "a Python pickle", "Save it as Parquet"),
         ("t.dta", b"<stata_dta><header>118</header>", "a Stata file", "Export it as CSV"),
+        ("t.dbf", _dbase(3, 2), "a dBASE table", ".xlsx"),
+        ("t.csv", _dbase(0x30, 3, 263), "a dBASE table", ".xlsx"),
+        ("t.wk1", b"\0\0\x02\0\x06\x04\x06\0" + _BINARY, "a Lotus 1-2-3 worksheet", ".xlsx"),
+        ("t.wks", b"\0\0\x02\0\x04\x04\x06\0" + _BINARY, "a Lotus 1-2-3 worksheet", ".xlsx"),
+        ("t.wk3", b"\0\0\x1a\0\0\x10\x04\0" + _BINARY, "a Lotus 1-2-3 worksheet", ".xlsx"),
+        ("t.wb2", b"\0\0\x02\0\x02\x10" + _BINARY, "a Quattro Pro notebook", ".xlsx"),
+        ("t.prn", b"id   text\n1    good\n", "a text laid out for a printer", ".xlsx"),
+        ("t.slk", b'ID;PSheetJS\nC;Y1;X1;K"id"\nE\n', "a SYLK file", ".xlsx"),
+        ("t.dif", b'TABLE\n0,1\n"EXCEL"\n', "a DIF file", ".xlsx"),
         (
             "t.csv",
             b"<!DOCTYPE html>\n<html>a</html>\n",
@@ -83,8 +102,13 @@ def test_a_file_of_another_kind_says_which_it_is(opened, name, content, kind, wa
     with pytest.raises(InputError) as caught:
         opened(name, content)
     assert caught.value.code == "unsupported_kind"
-    assert f"is {kind};" in caught.value.message
+    assert re.search(f"is {re.escape(kind)}[;,]", caught.value.message)
     assert way in caught.value.hint
+
+
+def test_a_text_of_a_printer_is_read_by_the_delimiter_that_is_given(opened):
+    source = opened("t.prn", b"id|text\n1|good\n", delimiter="|")
+    assert list(source.rows()) == [{"id": "1", "text": "good"}]
 
 
 def test_a_database_of_duckdb_says_that_it_is_one(tmp_path):

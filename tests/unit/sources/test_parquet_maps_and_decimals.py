@@ -118,3 +118,19 @@ def test_a_file_without_columns_has_no_rows(tmp_path, roots):
     with pytest.raises(InputError, match="has no rows: it has no columns") as refused:
         open_source("t.parquet", roots)
     assert refused.value.code == "no_rows"
+
+
+@pytest.mark.parametrize(
+    ("names", "read"),
+    [
+        (["b", "b", "b_1"], ["b", "b_1", "b_1_1"]),
+        (["", "x", ""], ["", "x", "_1"]),
+        (["b", "B"], ["b", "B"]),
+    ],
+)
+def test_fields_of_a_struct_that_have_one_name_keep_their_values(tmp_path, roots, names, read):
+    values = [dt.date(2024, 1, 1), 1.5, "x"][: len(names)]
+    struct = pa.StructArray.from_arrays([pa.array([value]) for value in values], names=names)
+    arrow_parquet.write_table(pa.table({"v": struct}), tmp_path / "t.parquet")
+    (row,) = open_source("t.parquet", roots).rows()
+    assert row["v"] == dict(zip(read, ["2024-01-01", 1.5, "x"], strict=False))
