@@ -174,7 +174,7 @@ def test_what_is_shown_is_plain_in_one_line_and_stays_so(text):
 
 
 def test_one_module_alone_decides_what_may_be_shown():
-    own = {"plain_text.py", "upstream.py", "validate.py", "upload.py", "given_texts.py"}
+    own = {"plain_text.py", "upstream.py", "validate.py", "upload.py", "prompt_and_schema.py"}
     deciding = {p.name for p in SERVER.rglob("*.py") if "isprintable" in p.read_text("utf-8")}
     assert deciding <= own
 

@@ -22,7 +22,7 @@ from data import write_results, write_table
 HERE = Path(__file__).parents[2]
 FEW, MANY = 1_000, 3_000
 _SECONDS = 900
-_COUNTED = re.compile(r"Collected : (\d+)")
+_COUNTED = re.compile(r"CollectSummary : (\d+)")
 
 
 def instructions_per_row(tree, stage, row_bytes, folder):

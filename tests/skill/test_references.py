@@ -11,7 +11,7 @@ import duckdb
 
 from agent import agent
 from doubleword_batch.jobs.export.columns import LEDGER, TOOLS
-from doubleword_batch.jobs.extras import EXTRAS
+from doubleword_batch.jobs.extra_columns import EXTRA_COLUMNS
 from doubleword_batch.paths import Roots
 from doubleword_batch.settings import Settings
 from doubleword_batch.sources import open_source
@@ -34,7 +34,7 @@ def test_the_columns_of_the_answers_are_those_of_the_table():
     assert documented - {"response_schema"} == {
         *LEDGER,
         *TOOLS,
-        *EXTRAS,
+        *EXTRA_COLUMNS,
         "answer",
         "embedding",
     }

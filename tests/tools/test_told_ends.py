@@ -12,8 +12,8 @@ import pytest
 
 from agent import agent
 from doubleword_batch import Jobs
-from doubleword_batch.jobs import on_end
-from doubleword_batch.jobs.on_end import facts_of, notify
+from doubleword_batch.jobs import notifications
+from doubleword_batch.jobs.notifications import end_variables, notify
 from doubleword_batch.jobs.replies import Counts
 from doubleword_batch.jobs.status import watch_ends
 from doubleword_batch.jobs.store.jobs import Store
@@ -171,7 +171,7 @@ COUNTS = Counts(total=3, completed=2, failed=1)
     ],
 )
 def test_whatever_a_changed_store_calls_a_job_no_shell_runs_it(name, told_as):
-    assert facts_of(name, "completed", COUNTS)["BATCH_JOB"] == told_as
+    assert end_variables(name, "completed", COUNTS)["BATCH_JOB"] == told_as
 
 
 def words_of(name):
@@ -180,9 +180,9 @@ def words_of(name):
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
 async def test_for_osascript_a_jobs_name_is_an_argument_and_no_code(name, stub, told, monkeypatch):
-    monkeypatch.setattr(on_end, "_SYSTEM", "mac")
+    monkeypatch.setattr(notifications, "_SYSTEM", "mac")
     stub("osascript")
-    notify(facts_of("j", "completed", COUNTS) | {"BATCH_JOB": name})
+    notify(end_variables("j", "completed", COUNTS) | {"BATCH_JOB": name})
     (seen,) = await appears(told)
     *script, title, words = seen["arguments"]
     assert script[::2] == ["-e"] * 3
@@ -192,9 +192,9 @@ async def test_for_osascript_a_jobs_name_is_an_argument_and_no_code(name, stub, 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
 async def test_for_powershell_a_jobs_name_is_a_variable_and_no_code(name, stub, told, monkeypatch):
-    monkeypatch.setattr(on_end, "_SYSTEM", "windows")
+    monkeypatch.setattr(notifications, "_SYSTEM", "windows")
     stub("powershell")
-    notify(facts_of("j", "completed", COUNTS) | {"BATCH_JOB": name})
+    notify(end_variables("j", "completed", COUNTS) | {"BATCH_JOB": name})
     (seen,) = await appears(told)
     *options, script = seen["arguments"]
     assert options == ["-NoProfile", "-NonInteractive", "-Command"]
@@ -225,9 +225,9 @@ async def test_a_process_killed_as_it_tells_tells_nobody_and_no_other_does(
 DIES_AS_IT_TELLS = """
 import asyncio, os, signal, sys
 from doubleword_batch import Jobs, Settings
-from doubleword_batch.jobs import on_end
+from doubleword_batch.jobs import notifications
 
-on_end.start_command = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+notifications.start_command = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 os.environ["DOUBLEWORD_BATCH_ON_DONE"] = "true"
 
 async def look():
@@ -241,7 +241,7 @@ asyncio.run(look())
 @pytest.mark.skipif(sys.platform == "darwin", reason="notify-send is of Linux")
 async def test_a_notification_goes_through_the_systems_program_with_counts_alone(stub, told):
     stub("notify-send")
-    notify(facts_of("reviews-7f3a", "«$(rm -rf /)»", Counts(total=3, completed=2, failed=1)))
+    notify(end_variables("reviews-7f3a", "«$(rm -rf /)»", Counts(total=3, completed=2, failed=1)))
     (seen,) = await appears(told)
     assert seen["arguments"] == [
         "--",

@@ -41,7 +41,7 @@ class AnswerCache:
     def look_up(self, ws: Workspace, calls: Sequence[Call]) -> dict[bytes, list[CallRow]]:
         """The rows that may answer these calls; gives each call its key. Blocks."""
         for call in calls:
-            keys = keys_of_call(ws.profile.name, ws.who_answers, call.endpoint, call.body)
+            keys = keys_of_call(ws.profile.name, ws.answer_scope, call.endpoint, call.body)
             call.key, call.former_key = keys
         if self._has_past is None:
             self._has_past = self._remember and not CallRows(ws.store).is_empty()

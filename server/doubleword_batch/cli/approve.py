@@ -14,7 +14,12 @@ from doubleword_batch.cli.show import show
 from doubleword_batch.cli.terminal import Terminal, is_at_terminal, person_agrees, plain
 from doubleword_batch.cli.workspace import call, configured
 from doubleword_batch.errors import InputError
-from doubleword_batch.library.approvals import Approval, ApprovalError, JobApprovals, in_words
+from doubleword_batch.library.approvals import (
+    Approval,
+    ApprovalError,
+    JobApprovals,
+    approval_in_words,
+)
 from doubleword_batch.library.jobs import Jobs
 from doubleword_batch.progress import Progress
 
@@ -55,7 +60,7 @@ def approve(
             )
         if decline:
             await approvals.decide(question.id, "declined", "terminal")
-            terminal.note(f"declined: {in_words(question)}")
+            terminal.note(f"declined: {approval_in_words(question)}")
             return
         _confirm(terminal, approvals, question, code)
         approved = await approvals.decide(question.id, "approved", "terminal")
@@ -72,11 +77,11 @@ def approve(
 
 def _show_waiting(terminal: Terminal, waiting: list[Approval]) -> None:
     if terminal.as_json:
-        lines = [{"job": found.job, "question": in_words(found)} for found in waiting]
+        lines = [{"job": found.job, "question": approval_in_words(found)} for found in waiting]
         terminal.json({"waiting": lines})
         return
     for found in waiting:
-        terminal.show(Text(plain(in_words(found))))
+        terminal.show(Text(plain(approval_in_words(found))))
     if waiting:
         terminal.note(f"{PROGRAM} approve JOB asks, and submits it.")
     else:
@@ -91,7 +96,7 @@ def _confirm(
         if approvals.is_code(code, question):
             return
         raise InputError(
-            f"That is not the code for {in_words(question)}.",
+            f"That is not the code for {approval_in_words(question)}.",
             hint=f"A person gets it at a terminal: {PROGRAM} approve {question.job}",
             code="not_confirmed",
         )
@@ -101,7 +106,7 @@ def _confirm(
 
 
 def _agree(question: Approval) -> None:
-    asked = plain(in_words(question))
+    asked = plain(approval_in_words(question))
     if person_agrees(f"Submit {asked}? [y/N] "):
         return
     raise InputError(

@@ -18,8 +18,8 @@ from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.export.files import format_of
 from doubleword_batch.jobs.export.output_file import output_file
 from doubleword_batch.jobs.find import find_job
-from doubleword_batch.jobs.on_end import facts_of, run_command
-from doubleword_batch.jobs.on_end import notify as show_notification
+from doubleword_batch.jobs.notifications import end_variables, run_command
+from doubleword_batch.jobs.notifications import notify as show_notification
 from doubleword_batch.jobs.replies import Results, Status
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.library.jobs import Jobs
@@ -71,7 +71,7 @@ def status(
 
 def _tell_end(terminal: Terminal, report: Status, on_done: str | None, *, notify: bool) -> None:
     """Run what the person wants to be run at the end; its exit code is not ours."""
-    told = facts_of(report.job, report.status, report.counts)
+    told = end_variables(report.job, report.status, report.counts)
     if notify:
         show_notification(told)
     if on_done is not None and (code := run_command(on_done, told)):

@@ -127,7 +127,7 @@ class Watcher:
             self._ask_at[name] = monotonic() + _PAUSE_SECONDS
 
     async def _carry_on(self, name: str) -> None:
-        waits = await self._views.carry_on(name)
+        waits = await self._views.send_next_batches(name)
         self.waits.pop(name, None)
         if waits:
             self.waits[name] = waits

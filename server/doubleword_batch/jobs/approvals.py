@@ -14,7 +14,7 @@ from decimal import ROUND_UP, Decimal
 from typing import Any
 
 from doubleword_batch.errors import InputError, Next
-from doubleword_batch.jobs.job import Workspace, look_again
+from doubleword_batch.jobs.job import Workspace, next_get_status
 from doubleword_batch.jobs.store.approvals import Approval, Approvals
 from doubleword_batch.jobs.store.journal import Intent
 
@@ -41,7 +41,7 @@ class ApprovalError(InputError):
             "status says so."
         )
         super().__init__(
-            f"{verb} {in_words(approval)}. Nothing was submitted.",
+            f"{verb} {approval_in_words(approval)}. Nothing was submitted.",
             hint=hint,
             code="declined" if is_declined else "needs_approval",
             details={
@@ -49,11 +49,11 @@ class ApprovalError(InputError):
                 "requests": approval.requests,
                 "cost_usd": None if approval.cost_usd is None else str(approval.cost_usd),
             },
-            next=None if is_declined else look_again(approval.job),
+            next=None if is_declined else next_get_status(approval.job),
         )
 
 
-def in_words(approval: Approval) -> str:
+def approval_in_words(approval: Approval) -> str:
     """What is to be approved: `at most $12.40 for 5,000 requests of job reviews-7f3a (24h)`."""
     window = f" ({approval.window})" if approval.window else ""
     requests = "request" if approval.requests == 1 else "requests"
@@ -142,7 +142,7 @@ def _question(ws: Workspace, job: int, intents: Sequence[Intent], window: str) -
 
 
 @contextmanager
-def questions_written_down(ws: Workspace, call: Next | None) -> Generator[None]:
+def record_questions(ws: Workspace, call: Next | None) -> Generator[None]:
     """Keep the question that the work inside raises, where a person finds it.
 
     Args:
@@ -159,7 +159,7 @@ def questions_written_down(ws: Workspace, call: Next | None) -> Generator[None]:
         raise
 
 
-def question_about(ws: Workspace, job: int) -> Approval | None:
+def open_question(ws: Workspace, job: int) -> Approval | None:
     """The question about a job that waits for its answer, or that a person has just declined."""
     now = ws.now()
     approvals = Approvals(ws.store)
@@ -171,6 +171,6 @@ def question_about(ws: Workspace, job: int) -> Approval | None:
     return newest if newest.decision_at(now) else None
 
 
-def arguments_of(**given: Any) -> Mapping[str, Any]:
+def given_arguments(**given: Any) -> Mapping[str, Any]:
     """The arguments of a call that were given."""
     return {name: value for name, value in given.items() if value not in (None, (), {}, [])}

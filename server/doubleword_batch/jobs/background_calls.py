@@ -13,7 +13,7 @@ import msgspec
 from doubleword_batch.api.responses import BackgroundResponse
 from doubleword_batch.api.retry_policy import contradicts, may_have_happened
 from doubleword_batch.errors import ConflictError, DoublewordBatchError, TransportError
-from doubleword_batch.jobs.approvals import questions_written_down
+from doubleword_batch.jobs.approvals import record_questions
 from doubleword_batch.jobs.call_jobs import bodies_of
 from doubleword_batch.jobs.costs import check_caps, price_tokens, reserve
 from doubleword_batch.jobs.failpoints import failpoint
@@ -22,7 +22,7 @@ from doubleword_batch.jobs.request_costs import bound_cost, holds_cap
 from doubleword_batch.jobs.store.apply_results import Cursor, RowLine, apply_lines, move_cursor
 from doubleword_batch.jobs.store.records import Write
 from doubleword_batch.jobs.sync.envelopes import error_in
-from doubleword_batch.jobs.sync.json_values import object_of, word
+from doubleword_batch.jobs.sync.json_values import object_of, string_of
 from doubleword_batch.jobs.sync.parse import read_line
 from doubleword_batch.jobs.sync.parts import create_intent
 from doubleword_batch.jobs.sync.stored_lines import append_lines, stored_lines_path
@@ -43,7 +43,7 @@ async def begin_response(job: StoredJob) -> str:
         ApiError, TransportError, ProtocolError: it surely was not taken.
     """
     ws = job.workspace
-    with questions_written_down(ws, None):
+    with record_questions(ws, None):
         write = _reserved(job)
     while write.remote_id is None and write.sent_at is not None:
         if write.is_lost or ws.journal.seconds_since(write) > ws.in_doubt_seconds:
@@ -144,7 +144,7 @@ def _error_of(response: BackgroundResponse) -> dict[str, Any]:
     if error is None:
         error = f"The response is {response.status}."
     fields = object_of(error) or {"message": error}
-    return fields | {"code": word(fields.get("code")) or response.status}
+    return fields | {"code": string_of(fields.get("code")) or response.status}
 
 
 def _unconfirmed(why: str = "its reply was lost.") -> TransportError:

@@ -17,7 +17,7 @@ from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.build_plan import BuildPlan, plan_build
 from doubleword_batch.jobs.build_reply import build_warnings, created_reply
 from doubleword_batch.jobs.build_request import BuildRequest, plain_options
-from doubleword_batch.jobs.cascade.costs import record_most
+from doubleword_batch.jobs.cascade.costs import record_max_cost
 from doubleword_batch.jobs.cascade.option import refuse_small
 from doubleword_batch.jobs.delete import drop_unsent
 from doubleword_batch.jobs.disk_quota import disk_quota
@@ -25,7 +25,7 @@ from doubleword_batch.jobs.export.output_file import output_file
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.job_tables import JobSource, job_source
-from doubleword_batch.jobs.later_parts import put_first_wave
+from doubleword_batch.jobs.later_parts import write_first_wave
 from doubleword_batch.jobs.replies import Created
 from doubleword_batch.jobs.reuse.deduplicate import drop_known_requests
 from doubleword_batch.jobs.reuse.in_flight import (
@@ -169,7 +169,7 @@ def _build(
     job_id = _begin(ws, plan, staging)
     try:
         equal_rows = EqualRows(staging.path, shares=plan.shares)
-        keys = RequestKeys(ws.profile.name, ws.who_answers, plan.spec.endpoint)
+        keys = RequestKeys(ws.profile.name, ws.answer_scope, plan.spec.endpoint)
         built = _write_requests(ws, job_id, plan, staging, keys, equal_rows, progress, cancelled)
         cascade = plan.cascade
         if cascade is not None:
@@ -190,8 +190,8 @@ def _build(
             cancelled=cancelled,
         )
         if cascade is not None:
-            record_most(ws.store, job_id, cascade, built, staging.path)
-        built = put_first_wave(Ledger(ws.store, job_id), built, plan, ws.profile, staging.path)
+            record_max_cost(ws.store, job_id, cascade, built, staging.path)
+        built = write_first_wave(Ledger(ws.store, job_id), built, plan, ws.profile, staging.path)
         failpoint("build.written")
         name = plan.name if plan.reuse is None else _drop_older(ws, fingerprint) or plan.name
         job = _publish(ws, job_id, replace(plan, name=name), fingerprint, built, staging)

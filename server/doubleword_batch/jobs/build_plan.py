@@ -17,12 +17,17 @@ from doubleword_batch.jobs.build_request import (
     Reuse,
     build_options,
 )
-from doubleword_batch.jobs.build_source import MadeRows, open_rows, stamp_of, written_by_a_job
-from doubleword_batch.jobs.cascade.option import Cascade, planned
+from doubleword_batch.jobs.build_source import (
+    MadeRows,
+    open_source_rows,
+    stamp_of,
+    written_by_a_job,
+)
+from doubleword_batch.jobs.cascade.option import Cascade, plan_cascade
 from doubleword_batch.jobs.export.output_file import output_path
 from doubleword_batch.jobs.find import unknown_job
-from doubleword_batch.jobs.given_texts import given_schema, prompt_text
 from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.jobs.prompt_and_schema import read_prompt, read_schema
 from doubleword_batch.requests import (
     OUR_LIMIT,
     RequestSpec,
@@ -105,7 +110,7 @@ def plan_build(
     check_limit(request.limit)
     options = build_options(request.options)
     work = _plan_work(ws, request, options, model)
-    rows = open_rows(ws, request, options, staging, cancelled, made)
+    rows = open_source_rows(ws, request, options, staging, cancelled, made)
     path = request.output_path
     copy_to = output_path(ws, path, overwrite=request.overwrite) if path else None
     asked = _asked(request, options, work, rows.made_from)
@@ -155,12 +160,12 @@ class _Work:
 
 
 def _plan_work(ws: Workspace, request: BuildRequest, options: BuildOptions, model: str) -> _Work:
-    given = given_schema(ws, request.response_schema)
+    given = read_schema(ws, request.response_schema)
     schema, schema_format = (None, AS_ANSWER) if given is None else unwrapped(given)
     params, notices = _capped(ws, request, model)
     sent_params, cascade = params, None
     if options.cascade is not None:
-        cascade, sent_params = planned(
+        cascade, sent_params = plan_cascade(
             options.cascade,
             model=model,
             endpoint=request.endpoint,
@@ -171,7 +176,7 @@ def _plan_work(ws: Workspace, request: BuildRequest, options: BuildOptions, mode
 
     def read(text: str, what: str) -> str:
         """The text, of the file that it names where it names one."""
-        text, path = (text, None) if request.texts_are_literal else prompt_text(text, ws.roots)
+        text, path = (text, None) if request.texts_are_literal else read_prompt(text, ws.roots)
         if path is not None:
             notices.append(f"The {what} was read from {quote_untrusted(path.name)}.")
         return text
@@ -266,7 +271,7 @@ def _fingerprint(ws: Workspace, source: Source, spec: RequestSpec, asked: dict[s
         spec.model,
         spec.endpoint,
         ws.profile.name,
-        ws.who_answers,
+        ws.answer_scope,
     )
     if _order_of(spec.response_schema) != _order_of(spec.response_schema, order="sorted"):
         facts = (*facts, _order_of(spec.response_schema))

@@ -88,7 +88,7 @@ class BuildRequest:
         rows: up to 100 rows given inline.
         objects: a data frame, an Arrow stream or an iterable of rows, read once.
         prompt: template of the user's message over the row's columns; or `@FILE`, or the path of
-            a text file, that holds it (see `prompt_text`).
+            a text file, that holds it (see `read_prompt`).
         system: template of the system message.
         model: None for the local server's own model.
         endpoint: one of the profile's endpoints.

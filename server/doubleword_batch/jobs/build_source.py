@@ -52,7 +52,7 @@ class BuildRows:
     made_from: str | None = None
 
 
-def open_rows(
+def open_source_rows(
     ws: Workspace,
     request: BuildRequest,
     options: BuildOptions,
@@ -115,7 +115,7 @@ def _source(
     return open_source(str(path), ws.roots.with_folder(staging))
 
 
-def open_again(job: StoredJob) -> Source:
+def reopen_source(job: StoredJob) -> Source:
     """The source of a job, read as it was when the job was built.
 
     Inline rows lie in the job's own folder, dropped files in that of the console.

@@ -17,9 +17,9 @@ import msgspec
 
 from doubleword_batch.atomic_files import not_written
 from doubleword_batch.jobs.build_source import stamp_of
+from doubleword_batch.jobs.external_files import REQUEST_FILE
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.ready_files import REQUEST_FILE
 from doubleword_batch.jobs.reuse.matches import chunks
 from doubleword_batch.jobs.store.call_rows import CallRows
 from doubleword_batch.jobs.store.ledger import Ledger

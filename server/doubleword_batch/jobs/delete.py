@@ -101,7 +101,7 @@ def would_be_lost(job: StoredJob) -> tuple[str, Next] | None:
         return "still runs, and what it answers is paid for", Next("cancel", {"job": job.name})
     if not all(run.collected for run in runs) or job.ledger.sums().get("pending"):
         return "has answers that were not fetched", fetch
-    if not WrittenFiles(job.store).stands_somewhere(job.id):
+    if not WrittenFiles(job.store).has_unchanged_file(job.id):
         return "has its answers only here: no table of them was written elsewhere", fetch
     return None
 

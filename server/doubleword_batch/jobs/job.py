@@ -87,7 +87,7 @@ class Workspace:
     monotonic: Callable[[], float] = time.monotonic
 
     @property
-    def who_answers(self) -> str:
+    def answer_scope(self) -> str:
         """Whose answers are the same: the server, and at the local one what answers there.
 
         Simulated answers are not taken for those of a model, nor one model server's for another's.
@@ -304,7 +304,7 @@ class StoredJob(JobRecord):
         return "in_progress" if ended == "completed" and AFTER_FIRST_WAVE in later else ended
 
 
-def look_again(job: str) -> Next:
+def next_get_status(job: str) -> Next:
     """The call that waits for a job."""
     return Next("get_status", {"job": job, "wait_seconds": MAX_WAIT_SECONDS})
 

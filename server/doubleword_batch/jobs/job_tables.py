@@ -16,7 +16,7 @@ from doubleword_batch.jobs.export.files import write_table
 from doubleword_batch.jobs.export.query import OtherTables, write_query
 from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.find import find_job
-from doubleword_batch.jobs.job import StoredJob, Workspace, look_again, not_submitted
+from doubleword_batch.jobs.job import StoredJob, Workspace, next_get_status, not_submitted
 from doubleword_batch.jobs.refresh import refresh
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.collect import collect
@@ -91,7 +91,7 @@ async def job_source(ws: Workspace, location: str | None, progress: Progress) ->
         _refuse_bare_name(ws, location or "")
         return None
     name, _, sql = location.removeprefix(_SCHEME).partition("::")
-    job = await collected(await find_job(ws, name.strip()), progress)
+    job = await collect_job(await find_job(ws, name.strip()), progress)
     _refuse_unfinished(job)
     others = await tables_named_in(ws, sql, progress) if sql else {}
     table = await in_thread(lambda _: Table(job))
@@ -134,11 +134,11 @@ def _refuse_unfinished(job: StoredJob) -> None:
             f"Job {job.name} is still running, so answers of it would be missing.",
             hint="Wait until it has ended.",
             code="still_running",
-            next=look_again(job.name),
+            next=next_get_status(job.name),
         )
 
 
-async def collected(job: StoredJob, progress: Progress) -> StoredJob:
+async def collect_job(job: StoredJob, progress: Progress) -> StoredJob:
     """The job with its ledger brought up to date, where its provider can be asked."""
     if not job.batch_runs() or not job.matches_provider():
         return job
@@ -165,6 +165,6 @@ async def tables_named_in(
         )
     tables: dict[str, tuple[Table, Path]] = {}
     for name in names:
-        job = await collected(StoredJob.named(ws, name), progress)
+        job = await collect_job(StoredJob.named(ws, name), progress)
         tables[name] = (await in_thread(lambda _, job=job: Table(job)), job.folder)
     return tables

@@ -15,10 +15,9 @@ from typing import Any
 import msgspec
 
 from doubleword_batch.errors import InputError, Next
-from doubleword_batch.jobs.approvals import ApprovalError, questions_written_down
+from doubleword_batch.jobs.approvals import ApprovalError, record_questions
 from doubleword_batch.jobs.build_plan import BuildPlan
-from doubleword_batch.jobs.cascade.rounds import CAPS, NOTHING, CarriedOn
-from doubleword_batch.jobs.cascade.rounds import carry_on as carry_on_cascade
+from doubleword_batch.jobs.cascade.rounds import CAPS, NO_BATCHES, NextBatches, send_next_round
 from doubleword_batch.jobs.costs import (
     Cost,
     check_caps,
@@ -41,7 +40,7 @@ from doubleword_batch.providers import Profile
 from doubleword_batch.requests import BuildResult
 
 
-def put_first_wave(
+def write_first_wave(
     ledger: Ledger, built: BuildResult, plan: BuildPlan, profile: Profile, folder: Path
 ) -> BuildResult:
     """Put the requests that go first into files of their own, where the plan wants that."""
@@ -54,7 +53,7 @@ def put_first_wave(
     return waves.built
 
 
-async def carry_on(job: StoredJob, progress: Progress = no_progress) -> CarriedOn:
+async def send_next_batches(job: StoredJob, progress: Progress = no_progress) -> NextBatches:
     """Send what waits, if what it waits for has ended.
 
     Raises:
@@ -63,22 +62,22 @@ async def carry_on(job: StoredJob, progress: Progress = no_progress) -> CarriedO
     """
     waiting = job.waiting_parts()
     if not waiting:
-        return await carry_on_cascade(job, progress)
+        return await send_next_round(job, progress)
     if not _has_wave_ended(job):
-        return NOTHING
+        return NO_BATCHES
     reason = _reason_to_wait(job)
     if reason is not None:
-        return CarriedOn(waits_for=reason)
+        return NextBatches(waits_for=reason)
     failpoint("wave.ended")
     try:
         results = await _send(job, waiting)
     except InputError as error:
         if error.code in CAPS or isinstance(error, ApprovalError):
-            return CarriedOn(waits_for=error)
+            return NextBatches(waits_for=error)
         raise
     if results.capacity_error is not None and not results.results:
-        return CarriedOn(waits_for=results.capacity_error)
-    return CarriedOn(has_begun=True)
+        return NextBatches(waits_for=results.capacity_error)
+    return NextBatches(has_begun=True)
 
 
 async def _send(job: StoredJob, waiting: Sequence[Part]) -> PartResults[bool]:
@@ -92,7 +91,7 @@ async def _send(job: StoredJob, waiting: Sequence[Part]) -> PartResults[bool]:
     else:
         check_caps(job.workspace, dearer, job.max_cost_usd)
         again = Next("create_batch", {"job": job.name})
-        with questions_written_down(job.workspace, again), job.store.transaction():
+        with record_questions(job.workspace, again), job.store.transaction():
             reserve(job.workspace, intents_of(job, waiting, cost, first), job.window)
     metadata: dict[str, str] = msgspec.json.decode(job.metadata or "{}")
     return await create_parts(job, waiting, costs, BatchOptions(job.window, metadata))
@@ -143,7 +142,7 @@ def _reason_to_wait(job: StoredJob) -> InputError | None:
 # When the job is submitted, and when it is cancelled
 
 
-def keep_for_later(
+def keep_submit_options(
     job: StoredJob, metadata: Mapping[str, str], max_cost_usd: Decimal | None
 ) -> None:
     """Keep the caller's metadata and cap for parts that are sent later."""
@@ -189,12 +188,12 @@ def stop_waiting(job: StoredJob) -> int:
 # What replies say
 
 
-def first_wave_in_words(job: StoredJob, carried_on: CarriedOn = NOTHING) -> str | None:
+def first_wave_in_words(job: StoredJob, next_batches: NextBatches = NO_BATCHES) -> str | None:
     """What waits for the first wave; None where nothing does."""
     waiting = sum(part.requests for part in job.waiting_parts())
     if not waiting:
         return None
-    reason = carried_on.waits_for
+    reason = next_batches.waits_for
     if reason is None and _has_wave_ended(job):
         reason = _reason_to_wait(job)
     if reason is not None:

@@ -10,7 +10,7 @@ import msgspec
 from doubleword_batch.errors import InputError, Next, quote_untrusted
 from doubleword_batch.jobs.billing import bill_of
 from doubleword_batch.jobs.costs import shown_cost, usd_text
-from doubleword_batch.jobs.job import StoredJob, Workspace, look_again
+from doubleword_batch.jobs.job import StoredJob, Workspace, next_get_status
 from doubleword_batch.jobs.replies import Listing, utc
 from doubleword_batch.jobs.row_counts import counts_of
 from doubleword_batch.models import TERMINAL, Batch, File, Model
@@ -174,7 +174,7 @@ def _next(shown: list[tuple[StoredJob, str]]) -> Next | None:
     reachable = [(job, status) for job, status in shown if job.matches_provider()]
     for job, status in reachable:
         if status not in TERMINAL | {"built", "uploaded"}:
-            return look_again(job.name)
+            return next_get_status(job.name)
     for job, status in reachable:
         if status in TERMINAL:
             return Next("fetch_results", {"job": job.name})

@@ -7,7 +7,7 @@ from doubleword_batch.api.retry_policy import IncompleteListError
 from doubleword_batch.errors import NotFoundError, quote_untrusted
 from doubleword_batch.jobs.cascade.rounds import is_done
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.on_end import is_told, tell_end
+from doubleword_batch.jobs.notifications import notify_end, wants_notification
 from doubleword_batch.jobs.row_counts import counts_of
 from doubleword_batch.jobs.store.records import BatchRun, Part
 from doubleword_batch.jobs.sync.concurrency import run_concurrently
@@ -41,8 +41,8 @@ async def refresh(job: StoredJob, *, also_terminal: bool = False) -> None:
         if run and (also_terminal or not run.is_terminal or _was_stopped_elsewhere(job, part, run))
     ]
     (await run_concurrently(job.profile, asked, see)).results_or_raise()
-    if is_told(job.workspace) and job.has_ended() and is_done(job):
-        tell_end(job, counts_of(job))
+    if wants_notification(job.workspace) and job.has_ended() and is_done(job):
+        notify_end(job, counts_of(job))
 
 
 async def _with_another_id(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.billing import fetch_bills
-from doubleword_batch.jobs.cascade.rounds import CarriedOn
+from doubleword_batch.jobs.cascade.rounds import NextBatches
 from doubleword_batch.jobs.export.files import Format, Written, format_of, write_table
 from doubleword_batch.jobs.export.lock_file import write_lock
 from doubleword_batch.jobs.export.output_file import OutputFile, output_file
@@ -76,7 +76,7 @@ async def fetch_results(
         target = await in_thread(lambda _: output_file(stored, output_path, overwrite=overwrite))
     written_path = target.path if isinstance(target, OutputFile) else target
     target_format = format_of(written_path, table_format, stored.name)
-    stored, carried_on, notes = await _brought_up_to_date(stored, wait_seconds, progress)
+    stored, next_batches, notes = await _brought_up_to_date(stored, wait_seconds, progress)
     table = await in_thread(lambda _: Table(stored))  # it may have to hash the source again
     begins_with_bom = table.has_byte_order_mark if bom is None else bom
     is_kept = query is None or output_path is not None
@@ -87,10 +87,10 @@ async def fetch_results(
         kept = into if is_kept else None
         answer, written = await _answer(stored, table, query, kept, all_rows, progress)
     stored = stored.reloaded()
-    waits = first_wave_in_words(stored, carried_on)
+    waits = first_wave_in_words(stored, next_batches)
     warnings = [*([waits] if waits else []), *_apostrophes(written), *table.warnings, *notes]
     path = str(written_path) if is_kept else None
-    results = await results_reply(stored, table, path, samples, answer, warnings, carried_on)
+    results = await results_reply(stored, table, path, samples, answer, warnings, next_batches)
     if not (lock and ws.writes_locks and isinstance(target, OutputFile)):
         return results
     return await in_thread(lambda _: _with_lock(stored, target, target_format, results, query))
@@ -98,13 +98,13 @@ async def fetch_results(
 
 async def _brought_up_to_date(
     job: StoredJob, wait_seconds: float, progress: Progress
-) -> tuple[StoredJob, CarriedOn, list[str]]:
+) -> tuple[StoredJob, NextBatches, list[str]]:
     """Wait, then read all that the provider has of a job: it, what was begun, and warnings."""
-    carried_on = await wait(job, wait_seconds, progress)
+    next_batches = await wait(job, wait_seconds, progress)
     await refresh(job, also_terminal=True)
     collected = await collect(job, progress=progress)
     await fetch_bills(job)
-    return job.reloaded(), carried_on, collected.warnings()
+    return job.reloaded(), next_batches, collected.warnings()
 
 
 class _Target(NamedTuple):

@@ -7,9 +7,9 @@ from typing import Any, cast
 import msgspec
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.build_source import open_again, stamp_of
+from doubleword_batch.jobs.build_source import reopen_source, stamp_of
 from doubleword_batch.jobs.cascade.report import awaits_round, cascade_result, next_of
-from doubleword_batch.jobs.cascade.rounds import CarriedOn
+from doubleword_batch.jobs.cascade.rounds import NextBatches
 from doubleword_batch.jobs.costs import (
     Cost,
     compute_cost_so_far,
@@ -18,7 +18,7 @@ from doubleword_batch.jobs.costs import (
 )
 from doubleword_batch.jobs.export.columns import TOOL_ARGUMENT
 from doubleword_batch.jobs.export.table import Table
-from doubleword_batch.jobs.job import StoredJob, look_again
+from doubleword_batch.jobs.job import StoredJob, next_get_status
 from doubleword_batch.jobs.replies import ErrorGroup, Projection, QueryResult, Results, Sample
 from doubleword_batch.jobs.retry_advice import next_retry
 from doubleword_batch.jobs.reuse.savings import row_savings
@@ -49,7 +49,7 @@ async def results_reply(
     samples: int,
     answer: QueryResult | None,
     warnings: list[str],
-    carried_on: CarriedOn,
+    next_batches: NextBatches,
 ) -> Results:
     """What comes back of `fetch_results`.
 
@@ -60,7 +60,7 @@ async def results_reply(
         samples: how many answers to show.
         answer: what the query gave, in place of columns, errors and a projection.
         warnings: what a person should know of the rows.
-        carried_on: what came of its further rounds.
+        next_batches: what came of its further rounds.
     """
     ledger = job.ledger
     # Each of these looks at every row.
@@ -69,12 +69,12 @@ async def results_reply(
     cost = await in_thread(lambda _: compute_cost_so_far(job))
     saved = await in_thread(lambda _: compute_saved(job))
     causes = await in_thread(lambda _: ledger.causes(_MOST_CAUSES))
-    complete = job.has_ended() and not sums.get("pending") and not awaits_round(job, carried_on)
+    complete = job.has_ended() and not sums.get("pending") and not awaits_round(job, next_batches)
     unsent = await in_thread(lambda _: row_savings(job))
     return Results(
         provider=job.workspace.provider,
-        next=next_of(carried_on)
-        or (await in_thread(lambda _: next_retry(job)) if complete else look_again(job.name)),
+        next=next_of(next_batches)
+        or (await in_thread(lambda _: next_retry(job)) if complete else next_get_status(job.name)),
         job=job.name,
         status=job.status(),
         complete=complete,
@@ -93,7 +93,7 @@ async def results_reply(
         cached_tokens=saved.cached_tokens or None,
         saved_usd=saved.usd or None,
         projection=await _projected(job, sums, cost) if complete and not answer else None,
-        cascade=await in_thread(lambda _: cascade_result(job, carried_on)),
+        cascade=await in_thread(lambda _: cascade_result(job, next_batches)),
         errors=[] if answer else _error_groups(causes),
         causes=_all_causes(causes) if len(causes) > (0 if answer else _EXPLAINED) else None,
         samples=await in_thread(lambda _: _first_answers(job, table, samples)),
@@ -176,7 +176,7 @@ async def _projected(job: StoredJob, sums: dict[str, int], cost: Cost) -> Projec
 
 def _rows_of_source(job: StoredJob) -> int | None:
     try:
-        source = open_again(job)
+        source = reopen_source(job)
         if stamp_of(source.paths) != job.source_stamp:
             return None
         return sum(1 for _ in source.rows())

@@ -20,12 +20,12 @@ from doubleword_batch.errors import (
     RejectedError,
 )
 from doubleword_batch.jobs.approvals import (
-    arguments_of,
     check_approval,
-    questions_written_down,
+    given_arguments,
+    record_questions,
 )
 from doubleword_batch.jobs.billing import fetch_bills, fetch_bills_of_today
-from doubleword_batch.jobs.cascade.rounds import let_go_on
+from doubleword_batch.jobs.cascade.rounds import resume_cascade
 from doubleword_batch.jobs.costs import (
     Cost,
     check_caps_of_retry,
@@ -33,7 +33,7 @@ from doubleword_batch.jobs.costs import (
     split_cost_by_part,
 )
 from doubleword_batch.jobs.find import find_job
-from doubleword_batch.jobs.job import StoredJob, Workspace, look_again, not_submitted
+from doubleword_batch.jobs.job import StoredJob, Workspace, next_get_status, not_submitted
 from doubleword_batch.jobs.later_parts import has_more_to_send
 from doubleword_batch.jobs.new_parts import (
     NewRequest,
@@ -53,10 +53,10 @@ from doubleword_batch.jobs.request_costs import (
 )
 from doubleword_batch.jobs.retry_advice import (
     TRUNCATED,
-    curable_causes,
-    cut_again,
     is_larger_limit,
+    no_larger_limit,
     nothing_to_retry,
+    retryable_causes,
 )
 from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.ledger_reader import RetrySelection
@@ -70,7 +70,7 @@ from doubleword_batch.jobs.sync.concurrency import (
     waiting_for_capacity,
 )
 from doubleword_batch.jobs.sync.idempotent_write import RemoteWrite, recorded, write_once
-from doubleword_batch.jobs.sync.row_names import rows_share_names
+from doubleword_batch.jobs.sync.row_lookup import has_ambiguous_custom_ids
 from doubleword_batch.models import Batch
 from doubleword_batch.progress import Progress, no_progress
 from doubleword_batch.requests import check_params, requests_of_rows, with_numbers
@@ -114,8 +114,8 @@ async def retry_failed(
         ApiError, TransportError: the provider refused or could not be reached.
     """
     stored = await find_job(ws, job)
-    again = arguments_of(job=stored.name, causes=list(causes), params=params)
-    with questions_written_down(ws, Next("retry_failed", dict(again))):
+    again = given_arguments(job=stored.name, causes=list(causes), params=params)
+    with record_questions(ws, Next("retry_failed", dict(again))):
         return await _retry_failed(stored, causes, params or {}, progress)
 
 
@@ -140,7 +140,7 @@ async def _retry_failed(
         await collect(stored)
         await fetch_bills(stored)
         retry = await _begin(stored.reloaded(), causes, params, progress)
-    let_go_on(stored)
+    resume_cascade(stored)
     running = [run for _, run in stored.newest_runs() if run and not run.is_terminal]
     return Retried(
         provider=ws.provider,
@@ -174,19 +174,19 @@ def _refuse_running(job: StoredJob) -> None:
         f"Job {job.name} is still running, so its failed rows are not final.",
         hint="Wait until it has ended, then retry.",
         code="still_running",
-        next=look_again(job.name),
+        next=next_get_status(job.name),
     )
 
 
 async def _begin(
     job: StoredJob, causes: Sequence[str], params: dict[str, Any], progress: Progress
 ) -> StartedRetry:
-    wanted = causes or (UNANSWERED if params else curable_causes(job))
+    wanted = causes or (UNANSWERED if params else retryable_causes(job))
     selection = job.ledger.select_for_retry(tuple(sorted(set(wanted))))
     if not selection.causes:
         raise nothing_to_retry(job, causes)
     if TRUNCATED & set(causes) and not is_larger_limit(job, params):
-        raise cut_again(job)
+        raise no_larger_limit(job)
     parts = [part for part in job.parts() if part.number in selection.parts]
     tariff = await fetch_tariff(job, parts)
     is_unchanged = selection.is_everything and not params and _are_whole(job, selection)
@@ -239,7 +239,7 @@ def _requests(
         if entry is None:
             continue
         # Where rows share a custom_id, the place of a line in the file tells whose it is.
-        places = job.ledger.rows_of_file(part.number) if rows_share_names(job) else None
+        places = job.ledger.rows_of_file(part.number) if has_ambiguous_custom_ids(job) else None
         with job.request_file(part).open("rb") as lines:
             for line in filter(bytes.strip, lines):
                 if entry is None:

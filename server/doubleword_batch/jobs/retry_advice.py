@@ -7,7 +7,7 @@ from typing import Any
 from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.records import UNANSWERED
-from doubleword_batch.jobs.sync.causes import may_pass
+from doubleword_batch.jobs.sync.causes import is_transient
 from doubleword_batch.requests import read_head
 
 _FACTOR = 4
@@ -21,12 +21,12 @@ TRUNCATED = frozenset({"truncated", "length"})
 """What a caller may call rows whose answers were cut."""
 
 
-def curable_causes(job: StoredJob) -> list[str]:
+def retryable_causes(job: StoredJob) -> list[str]:
     """The causes of rows without an answer that the same request may not meet again."""
     return [
         cause
         for outcome, cause, _, _ in job.ledger.causes(_MOST_CAUSES)
-        if outcome in UNANSWERED and may_pass(cause)
+        if outcome in UNANSWERED and is_transient(cause)
     ]
 
 
@@ -36,7 +36,7 @@ def next_retry(job: StoredJob) -> Next | None:
     Rows that were cancelled are not in it: somebody stopped them, and only they can want them run.
     """
     rounds = len({part.retry_round for part in job.parts() if part.model is None} - {0})
-    curable = curable_causes(job)
+    curable = retryable_causes(job)
     failed = [cause for cause in curable if cause != _STOPPED]
     if failed and rounds < _MOST_ROUNDS:
         causes = {"causes": failed[:_CAUSES_SHOWN]} if failed != curable else {}
@@ -90,7 +90,7 @@ def nothing_to_retry(job: StoredJob, causes: Sequence[str]) -> InputError:
     return InputError(message, hint=hint, code="nothing_to_retry", next=next_retry(job) or look)
 
 
-def cut_again(job: StoredJob) -> InputError:
+def no_larger_limit(job: StoredJob) -> InputError:
     """The error for a retry of truncated rows that gives them no more room."""
     return InputError(
         "Answers that were cut by the token limit would be cut again.",

@@ -8,18 +8,18 @@ import anyio
 
 from doubleword_batch.backoff import RetryBudget, RetryClock, within, without_jitter
 from doubleword_batch.errors import DoublewordBatchError, InputError, Next, TransportError
-from doubleword_batch.jobs.approvals import in_words, question_about
+from doubleword_batch.jobs.approvals import approval_in_words, open_question
 from doubleword_batch.jobs.cascade.report import awaits_round, next_of, stage_of
-from doubleword_batch.jobs.cascade.rounds import NOTHING, CarriedOn
+from doubleword_batch.jobs.cascade.rounds import NO_BATCHES, NextBatches
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import (
     MAX_WAIT_SECONDS,
     StoredJob,
     Workspace,
-    look_again,
+    next_get_status,
     not_submitted,
 )
-from doubleword_batch.jobs.later_parts import carry_on, first_wave_in_words
+from doubleword_batch.jobs.later_parts import first_wave_in_words, send_next_batches
 from doubleword_batch.jobs.refresh import refresh
 from doubleword_batch.jobs.replies import Status, utc
 from doubleword_batch.jobs.reuse.savings import row_savings
@@ -51,8 +51,8 @@ async def get_status(
         progress: told the finished requests whenever the provider was asked.
     """
     stored = await find_job(ws, job)
-    carried_on = await wait(stored, wait_seconds, progress)
-    return _reply(stored.reloaded(), carried_on)
+    next_batches = await wait(stored, wait_seconds, progress)
+    return _reply(stored.reloaded(), next_batches)
 
 
 async def wait_until_ended(
@@ -81,13 +81,13 @@ async def wait_until_ended(
     deadline = math.inf if timeout_seconds is None else ws.monotonic() + timeout_seconds
     outage = _Outage(ws, note)
     stored: StoredJob | None = None
-    carried_on = NOTHING
+    next_batches = NO_BATCHES
     while True:
         left = max(0.0, deadline - ws.monotonic())
         try:
             with anyio.move_on_after(left + _LAST_ANSWER_SECONDS), within(outage.budget):
                 stored = stored or await find_job(ws, job)
-                carried_on = await wait(stored, min(left, MAX_WAIT_SECONDS), progress)
+                next_batches = await wait(stored, min(left, MAX_WAIT_SECONDS), progress)
                 outage.budget.renew()  # a later outage has all its time again
         except DoublewordBatchError as error:
             if left <= 0:
@@ -97,8 +97,8 @@ async def wait_until_ended(
             continue
         if stored is None:
             raise _no_answer(ws)
-        status = _reply(stored.reloaded(), carried_on)
-        if carried_on.waits_for:
+        status = _reply(stored.reloaded(), next_batches)
+        if next_batches.waits_for:
             return status
         _refuse_unsubmitted(status)
         if status.complete or ws.monotonic() >= deadline:
@@ -141,7 +141,7 @@ class _Outage:
         self._note(f"{error.message} Trying again in {seconds:.0f} s.")
 
 
-async def wait(job: StoredJob, seconds: float, progress: Progress) -> CarriedOn:
+async def wait(job: StoredJob, seconds: float, progress: Progress) -> NextBatches:
     """Ask the provider until every batch is terminal or the time is up; asks at least once.
 
     What waits for the first wave, or for a round of a cascade, is carried on.
@@ -155,16 +155,16 @@ async def wait(job: StoredJob, seconds: float, progress: Progress) -> CarriedOn:
         await refresh(job)
         counts = counts_of(job)
         progress(counts.finished, counts.total or None, "requests finished")
-        carried_on = await carry_on(job, progress)
+        next_batches = await send_next_batches(job, progress)
         left = until - ws.monotonic()
-        if left <= 0 or carried_on.waits_for:
-            return carried_on
-        if carried_on.has_begun:  # new batches, which may be as quick as the first were
+        if left <= 0 or next_batches.waits_for:
+            return next_batches
+        if next_batches.has_begun:  # new batches, which may be as quick as the first were
             pause = _FIRST_POLL_SECONDS
         elif not job.batch_runs() or job.has_ended():
-            question = question_about(ws, job.id)
+            question = open_question(ws, job.id)
             if question is None or question.decision is not None:
-                return carried_on
+                return next_batches
         await ws.sleep(min(pause, left))
         pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
 
@@ -185,22 +185,22 @@ def _refuse_unsubmitted(status: Status) -> None:
         raise not_submitted(status.job, why)
 
 
-def _reply(job: StoredJob, carried_on: CarriedOn) -> Status:
+def _reply(job: StoredJob, next_batches: NextBatches) -> Status:
     newest = job.newest_runs()
     runs = [run for _, run in newest if run]
     counts = counts_of(job)
-    ended = job.has_ended() and not awaits_round(job, carried_on)
+    ended = job.has_ended() and not awaits_round(job, next_batches)
     pace = pace_of(job, newest)
     saved = row_savings(job)
     expiries = [run.expires_at for run in runs if run.expires_at]
-    question, approval = question_about(job.workspace, job.id), None
+    question, approval = open_question(job.workspace, job.id), None
     if question is not None:
         is_open = question.decision is None
         verb = "a person has to approve" if is_open else "the person declined"
-        approval = f"{verb} {in_words(question)}"
+        approval = f"{verb} {approval_in_words(question)}"
     return Status(
         provider=job.workspace.provider,
-        next=next_of(carried_on) or _next(job, question, ended=ended),
+        next=next_of(next_batches) or _next(job, question, ended=ended),
         job=job.name,
         status=job.status(),
         complete=ended,
@@ -215,8 +215,8 @@ def _reply(job: StoredJob, carried_on: CarriedOn) -> Status:
         expires_at=utc(max(expiries)) if expiries and not ended else None,
         approval=approval,
         problems=problems_of(runs),
-        cascade=stage_of(job, carried_on),
-        first_wave=first_wave_in_words(job, carried_on),
+        cascade=stage_of(job, next_batches),
+        first_wave=first_wave_in_words(job, next_batches),
     )
 
 
@@ -227,13 +227,13 @@ def _next(job: StoredJob, question: Approval | None, *, ended: bool) -> Next | N
         return Next("create_batch", {"job": job.name})
     if question is None and ended:
         return Next("fetch_results", {"job": job.name})
-    return look_again(job.name)
+    return next_get_status(job.name)
 
 
 async def watch_ends(ws: Workspace, *, seconds: float = WATCH_SECONDS) -> None:
     """Ask again and again how far the jobs are whose end is to be told; never ends by itself."""
     while True:
-        for name in ws.store.notices_waited_for():
+        for name in ws.store.jobs_to_notify():
             try:
                 await wait(await find_job(ws, name), 0, no_progress)  # a cascade goes on, too
             except DoublewordBatchError as error:

@@ -6,14 +6,14 @@ from decimal import Decimal
 
 from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.approvals import (
-    arguments_of,
     check_approval,
-    questions_written_down,
+    given_arguments,
+    record_questions,
 )
 from doubleword_batch.jobs.billing import fetch_bills_of_today
 from doubleword_batch.jobs.cascade.costs import with_cascade
 from doubleword_batch.jobs.cascade.option import cascade_of
-from doubleword_batch.jobs.cascade.rounds import let_go_on
+from doubleword_batch.jobs.cascade.rounds import resume_cascade
 from doubleword_batch.jobs.costs import (
     Cost,
     check_caps,
@@ -22,20 +22,20 @@ from doubleword_batch.jobs.costs import (
     fetch_estimated_cost,
     reserve,
 )
+from doubleword_batch.jobs.external_files import job_of_file, read_input_file
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.later_parts import (
-    carry_on,
     first_wave_in_words,
     has_more_to_send,
     is_sent_now,
-    keep_for_later,
+    keep_submit_options,
+    send_next_batches,
     unsent_of_first_run,
 )
 from doubleword_batch.jobs.new_parts import intents_of, unsent_parts
-from doubleword_batch.jobs.on_end import want_notice
-from doubleword_batch.jobs.ready_files import job_of_file, read_input
+from doubleword_batch.jobs.notifications import request_notification
 from doubleword_batch.jobs.replies import Submitted, Uploaded, utc
 from doubleword_batch.jobs.request_costs import (
     bound_cost,
@@ -131,13 +131,13 @@ async def create_batch(
         ApiError, TransportError: the provider refused or could not be reached.
     """
     stored = await find_job(ws, job)
-    again = arguments_of(
+    again = given_arguments(
         job=stored.name,
         completion_window=completion_window,
         metadata=metadata,
         max_cost_usd=None if max_cost_usd is None else float(max_cost_usd),
     )
-    with questions_written_down(ws, Next("create_batch", dict(again))):
+    with record_questions(ws, Next("create_batch", dict(again))):
         return await _create_batch(stored, completion_window, metadata, max_cost_usd, progress)
 
 
@@ -154,21 +154,23 @@ async def _create_batch(
     check_metadata(metadata or {}, reserved_pairs=OWN_PAIRS, reserved_prefix=OWN_PREFIX)
     if not stored.parts():
         return _reply(stored, reused=True, cost=estimate_cost(stored, window))
-    goes_on = let_go_on(stored)
+    goes_on = resume_cascade(stored)
     if stored.is_submitted() and not has_more_to_send(stored):
         if max_cost_usd is not None and cascade_of(stored) is not None:  # of the rounds to come
             record_cascade(stored.store, stored.id, max_cost_usd=str(max_cost_usd))
         if goes_on:
-            await carry_on(stored, progress)
+            await send_next_batches(stored, progress)
         return _reply(stored, reused=True, cost=Cost(stored.cost_usd, "as estimated then"))
     if unsent_parts(stored):
         await fetch_bills_of_today(ws)
         retry = await finish_retry(stored, progress, max_cost_usd)
         return _reply(stored, reused=False, cost=retry.cost, results=retry.results)
     await ws.refresh_prices()
-    want_notice(stored)  # before a person is asked: whoever submits it then is not an agent
+    request_notification(
+        stored
+    )  # before a person is asked: whoever submits it then is not an agent
     if stored.rows is None:
-        stored = await read_input(stored)
+        stored = await read_input_file(stored)
     cost = own = await _own_cost(stored, window, max_cost_usd)
     provider_estimates = stored.profile.cost_estimate and not stored.profile.free
     parts = stored.parts()
@@ -235,7 +237,7 @@ async def _create(
             asked = None if max_cost_usd is None else str(max_cost_usd)
             record_cascade(job.store, job.id, max_cost_usd=asked)
         job.store.set_job(job.id, completion_window=options.completion_window, cost_usd=usd)
-        keep_for_later(job, options.metadata, max_cost_usd)
+        keep_submit_options(job, options.metadata, max_cost_usd)
     failpoint("create.reserved")
     pairs = zip(missing, intents, strict=True)
     now = {part: intent.cost_usd for part, intent in pairs if is_sent_now(job, part)}

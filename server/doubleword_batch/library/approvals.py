@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.approvals import ApprovalError, in_words, price_in_words
+from doubleword_batch.jobs.approvals import ApprovalError, approval_in_words, price_in_words
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.store.approvals import Approval, Approvals, DecidedBy, Decision
 from doubleword_batch.library.jobs import Jobs
@@ -24,8 +24,8 @@ __all__ = [
     "Approval",
     "ApprovalError",
     "JobApprovals",
+    "approval_in_words",
     "approval_key",
-    "in_words",
     "price_in_words",
 ]
 
@@ -67,7 +67,7 @@ class JobApprovals:
         now = ws.now()
         approvals = Approvals(ws.store)
         newest = next((q for q in approvals.of_job(found.id) if q.is_open(now)), None)
-        return None if newest is None or approvals.is_overtaken(newest) else newest
+        return None if newest is None or approvals.is_superseded(newest) else newest
 
     async def decide(self, question: str, decision: Decision, by: DecidedBy) -> Approval:
         """Note a person's answer; it holds for an hour, and is used once.

@@ -16,7 +16,7 @@ from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.job_tables import tables_named_in
-from doubleword_batch.jobs.later_parts import carry_on
+from doubleword_batch.jobs.later_parts import send_next_batches
 from doubleword_batch.jobs.refresh import refresh
 from doubleword_batch.jobs.replies import QueryResult, small_usd
 from doubleword_batch.jobs.store.marks import Mark, Marks
@@ -163,7 +163,7 @@ class JobViews:
         if not all(run.collected for run in job.batch_runs()):
             await collect(job)
 
-    async def carry_on(self, name: str) -> str:
+    async def send_next_batches(self, name: str) -> str:
         """Send what waits: behind a first wave that has ended, or a cascade's next round.
 
         Returns:
@@ -172,7 +172,7 @@ class JobViews:
         Raises:
             DoublewordBatchError: the provider refused or could not be reached.
         """
-        reason = (await carry_on(await self._found(name))).waits_for
+        reason = (await send_next_batches(await self._found(name))).waits_for
         return "" if reason is None else f"{reason.message} {reason.hint}".strip()
 
     # Answers

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any, cast
 
-from doubleword_batch.jobs.given_texts import messages_in
+from doubleword_batch.jobs.prompt_and_schema import messages_in
 from doubleword_batch.loose_json import decode_or_none
 
 _OF_A_FILE = ("path", "file", "source", "filename", "file_path", "filepath")

@@ -179,6 +179,6 @@ def test_of_two_that_have_seen_an_end_one_is_to_tell_it(tmp_path, monkeypatch):
     home = tmp_path / "home"
     with closing(Store(home)) as store, closing(Store(home)) as other:
         job = store.insert("jobs", **JOB)
-        store.want_notice(job)
+        store.request_notification(job)
         monkeypatch.setattr(Store, "has", lambda *_: True)  # both have looked before either claims
-        assert [each.claim_notice(job) for each in (store, other)] == [True, False]
+        assert [each.claim_notification(job) for each in (store, other)] == [True, False]

@@ -16,7 +16,7 @@ from doubleword_batch.requests import BuildResult, bound_tokens, estimate_file_t
 _EXPECTED_SHARE = Decimal("0.5")
 
 
-def record_most(
+def record_max_cost(
     database: Database, job: int, cascade: Cascade, built: BuildResult, folder: Path
 ) -> None:
     """Note what may be sent to the strong model at most: what is sent, and what was put aside.
@@ -75,7 +75,7 @@ def with_cascade(
     return Cost(both.usd, note, both.output_tokens)
 
 
-def is_as_submitted(job: StoredJob) -> bool:
+def costs_as_approved(job: StoredJob) -> bool:
     """Whether all rounds cost no more by today's prices than when the job was submitted.
 
     Only then does a person's yes of that time cover those to come.

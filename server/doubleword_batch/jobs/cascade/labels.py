@@ -9,7 +9,7 @@ import msgspec
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.jobs.sync.answers import Answer
 from doubleword_batch.jobs.sync.json_values import list_of, object_of
-from doubleword_batch.jobs.sync.schema_check import structured
+from doubleword_batch.jobs.sync.schema_check import parse_structured
 
 LOGPROBS, AGREEMENT = "logprobs", "agreement"
 """The scores: the probability that the model gave to its own words, or whether two samples of it
@@ -95,7 +95,7 @@ def _target(schema: Mapping[str, Any], reference: str) -> Any:
 
 def label_of(answer: Answer | None, fields: tuple[str, ...]) -> bytes | None:
     """The values of these properties, as something that can be compared; None without any."""
-    found = None if answer is None else structured(answer.text)
+    found = None if answer is None else parse_structured(answer.text)
     values = object_of(None if found is None else found.value)
     if not values:
         return None

@@ -73,7 +73,7 @@ VALUES = (
 """The form in words."""
 
 
-def planned(
+def plan_cascade(
     given: Mapping[str, Any],
     *,
     model: str,

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from doubleword_batch.errors import Next
 from doubleword_batch.jobs.cascade.option import Cascade, cascade_of
-from doubleword_batch.jobs.cascade.rounds import CarriedOn, is_done
+from doubleword_batch.jobs.cascade.rounds import NextBatches, is_done
 from doubleword_batch.jobs.cascade.two_models import SampleResult, sample_result
 from doubleword_batch.jobs.costs import cost_by_tokens, price_tokens
 from doubleword_batch.jobs.job import StoredJob
@@ -15,31 +15,31 @@ _REASON_CHARACTERS = 200
 _SAMPLED, _REST = 2, 3
 
 
-def awaits_round(job: StoredJob, carried_on: CarriedOn) -> bool:
+def awaits_round(job: StoredJob, next_batches: NextBatches) -> bool:
     """Whether a further round of a cascade will be sent.
 
     Not where it takes another verb first: nothing will happen by itself then.
     """
-    reason = carried_on.waits_for
+    reason = next_batches.waits_for
     if reason is not None and reason.next is not None and reason.next.tool == "retry_failed":
         return False
     return not is_done(job)  # which a cancelled one is until it is told to go on
 
 
-def next_of(carried_on: CarriedOn) -> Next | None:
+def next_of(next_batches: NextBatches) -> Next | None:
     """The call that lets a cascade that waits go on."""
-    return None if carried_on.waits_for is None else carried_on.waits_for.next
+    return None if next_batches.waits_for is None else next_batches.waits_for.next
 
 
-def stage_of(job: StoredJob, carried_on: CarriedOn) -> CascadeStage | None:
+def stage_of(job: StoredJob, next_batches: NextBatches) -> CascadeStage | None:
     """How far the cascade of a job is; None for a job without one."""
     cascade = cascade_of(job)
     if cascade is None:
         return None
-    return CascadeStage(model=cascade.model, round=_round(job), waits_for=_reason(carried_on))
+    return CascadeStage(model=cascade.model, round=_round(job), waits_for=_reason(next_batches))
 
 
-def cascade_result(job: StoredJob, carried_on: CarriedOn) -> CascadeResult | None:
+def cascade_result(job: StoredJob, next_batches: NextBatches) -> CascadeResult | None:
     """What the cascade of a job has come to; None for a job without one."""
     cascade = cascade_of(job)
     if cascade is None:
@@ -51,7 +51,7 @@ def cascade_result(job: StoredJob, carried_on: CarriedOn) -> CascadeResult | Non
     return CascadeResult(
         model=cascade.model,
         round=_round(job),
-        waits_for=_reason(carried_on),
+        waits_for=_reason(next_batches),
         rows={model or job.model: count for model, count in rows.items()},
         sampled=measured and measured.sampled,
         agreement=measured and round(measured.agreed / measured.sampled, 4),
@@ -69,8 +69,8 @@ def _round(job: StoredJob) -> int:
     return 1 if record.sample is None else _SAMPLED
 
 
-def _reason(carried_on: CarriedOn) -> str | None:
-    error = carried_on.waits_for
+def _reason(next_batches: NextBatches) -> str | None:
+    error = next_batches.waits_for
     return None if error is None else f"{error.message} {error.hint}".strip()[:_REASON_CHARACTERS]
 
 

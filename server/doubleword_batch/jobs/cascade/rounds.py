@@ -19,11 +19,11 @@ import msgspec
 from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 from doubleword_batch.jobs.approvals import (
     ApprovalError,
-    arguments_of,
-    questions_written_down,
+    given_arguments,
+    record_questions,
 )
 from doubleword_batch.jobs.billing import fetch_bills, fetch_bills_of_today
-from doubleword_batch.jobs.cascade.costs import is_as_submitted
+from doubleword_batch.jobs.cascade.costs import costs_as_approved
 from doubleword_batch.jobs.cascade.option import Cascade, cascade_of
 from doubleword_batch.jobs.cascade.two_models import (
     DrawnSample,
@@ -61,8 +61,8 @@ _CUT_SHORT = frozenset({"cancelled", "expired"})
 
 
 @dataclass(frozen=True, slots=True)
-class CarriedOn:
-    """What came of carrying a cascade on.
+class NextBatches:
+    """What was sent after a first wave or a round has ended.
 
     Attributes:
         has_begun: new batches run.
@@ -73,7 +73,7 @@ class CarriedOn:
     waits_for: DoublewordBatchError | None = None
 
 
-NOTHING = CarriedOn()
+NO_BATCHES = NextBatches()
 """There is nothing to do, or the batches of a round still run."""
 
 
@@ -85,7 +85,7 @@ def is_done(job: StoredJob) -> bool:
     return record.rest_sent or record.cancelled_at is not None
 
 
-async def carry_on(job: StoredJob, progress: Progress = no_progress) -> CarriedOn:
+async def send_next_round(job: StoredJob, progress: Progress = no_progress) -> NextBatches:
     """Begin the next round of a job's cascade, if the one before has ended.
 
     Raises:
@@ -94,21 +94,21 @@ async def carry_on(job: StoredJob, progress: Progress = no_progress) -> CarriedO
     """
     cascade = cascade_of(job)
     if cascade is None or not job.batch_runs():
-        return NOTHING
+        return NO_BATCHES
     if _cut_parts(job):
         await collect(job)
         await in_thread(lambda _: _stop_where_cut(job, cascade))
     if job.is_cancelled_cascade():
-        return CarriedOn(waits_for=_was_cancelled(job)) if job.has_ended() else NOTHING
+        return NextBatches(waits_for=_was_cancelled(job)) if job.has_ended() else NO_BATCHES
     if not _is_due(job):
-        return NOTHING
+        return NO_BATCHES
     try:
-        return await _carry_on(job, cascade, progress)
+        return await _send_round(job, cascade, progress)
     except InputError as error:
         if error.code == "still_running":  # another process was faster
-            return CarriedOn(has_begun=True)
+            return NextBatches(has_begun=True)
         if error.code in CAPS or isinstance(error, _WaitsError | ApprovalError):
-            return CarriedOn(waits_for=error)
+            return NextBatches(waits_for=error)
         raise
 
 
@@ -119,10 +119,12 @@ def _is_due(job: StoredJob) -> bool:
     return bool(unsent_parts(job)) or (job.has_ended() and not is_done(job))
 
 
-async def _carry_on(job: StoredJob, cascade: Cascade, progress: Progress) -> CarriedOn:
+async def _send_round(job: StoredJob, cascade: Cascade, progress: Progress) -> NextBatches:
     if job.workspace.read_only:
         raise _WaitsError("this server is read-only", Next("get_status", {"job": job.name}))
-    if job.workspace.ask_above_usd is not None and await in_thread(lambda _: is_as_submitted(job)):
+    if job.workspace.ask_above_usd is not None and await in_thread(
+        lambda _: costs_as_approved(job)
+    ):
         # What all rounds can cost at most was approved when the job was submitted.
         job = replace(job, workspace=replace(job.workspace, ask_above_usd=None))
     record = read_cascade(job.store, job.id)
@@ -135,13 +137,13 @@ async def _carry_on(job: StoredJob, cascade: Cascade, progress: Progress) -> Car
         round_ = _Round(job, cascade, cap)
         has_more = await in_thread(round_.prepare)
         if not has_more:
-            return NOTHING
-    asked = arguments_of(job=job.name, max_cost_usd=None if cap is None else float(cap))
-    with questions_written_down(job.workspace, Next("create_batch", dict(asked))):
+            return NO_BATCHES
+    asked = given_arguments(job=job.name, max_cost_usd=None if cap is None else float(cap))
+    with record_questions(job.workspace, Next("create_batch", dict(asked))):
         results = (await submit_new_parts(job, progress, cap))[2]
     if results.capacity_error is not None and not results.results:
-        return CarriedOn(waits_for=results.capacity_error)
-    return CarriedOn(has_begun=True)
+        return NextBatches(waits_for=results.capacity_error)
+    return NextBatches(has_begun=True)
 
 
 class _Round:
@@ -348,7 +350,7 @@ def _is_cut(part: Part, run: BatchRun | None) -> bool:
     return part.model is not None and run is not None and run.status in _CUT_SHORT
 
 
-def let_go_on(job: StoredJob) -> bool:
+def resume_cascade(job: StoredJob) -> bool:
     """Let a cancelled cascade go on; False for a job that is not one.
 
     What was cut short is asked again: the rest, or a sample on which nothing was decided yet.

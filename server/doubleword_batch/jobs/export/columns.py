@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from doubleword_batch.jobs.extras import EXTRAS, argument_schemas, asks_for
+from doubleword_batch.jobs.extra_columns import EXTRA_COLUMNS, extra_columns, tool_argument_schemas
 
 LEDGER = ("custom_id", "outcome", "error")
 MODEL = "model"
@@ -96,11 +96,11 @@ def _kinds(spec: dict[str, Any], endpoint: str) -> tuple[str, ...]:
     if endpoint == "/v1/embeddings":
         return ("embedding",)
     params: dict[str, Any] = spec.get("params") or {}
-    wanted = asks_for(params)
-    extras = [name for name in EXTRAS if wanted[name]]
+    wanted = extra_columns(params)
+    extras = [name for name in EXTRA_COLUMNS if wanted[name]]
     if not params.get("tools"):
         return ("answer", *extras)
-    arguments = (TOOL_ARGUMENT + name for name in argument_schemas(params))
+    arguments = (TOOL_ARGUMENT + name for name in tool_argument_schemas(params))
     name, whole, several = TOOLS
     return (name, whole, *arguments, several, "answer", *extras)
 

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import msgspec
 
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.jobs.build_source import open_again, stamp_of
+from doubleword_batch.jobs.build_source import reopen_source, stamp_of
 from doubleword_batch.jobs.export.columns import (
     LEDGER,
     MODEL,
@@ -41,14 +41,14 @@ from doubleword_batch.jobs.export.columns import (
     free_name,
     table_columns,
 )
-from doubleword_batch.jobs.extras import EXTRAS, argument_schemas
+from doubleword_batch.jobs.extra_columns import EXTRA_COLUMNS, tool_argument_schemas
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.replies import utc
 from doubleword_batch.jobs.reuse.savings import origin_of_row
 from doubleword_batch.jobs.store.marks import Marks
 from doubleword_batch.jobs.store.records import ANSWERED, Entry
 from doubleword_batch.jobs.sync.answers import Answer
-from doubleword_batch.jobs.sync.schema_check import structured
+from doubleword_batch.jobs.sync.schema_check import parse_structured
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
 from doubleword_batch.requests.row_copy import RowCopy, row_copy
 
@@ -141,7 +141,7 @@ class Table:
         self._given: Row = dict.fromkeys(named.given.values())
         self._ours: Row = dict.fromkeys(self.columns[len(named.given) :])
         self.schemas = {column: named.schemas[name] for name, column in named.properties.items()}
-        for name, schema in argument_schemas(spec.get("params") or {}).items():
+        for name, schema in tool_argument_schemas(spec.get("params") or {}).items():
             if TOOL_ARGUMENT + name in named.own:
                 self.schemas[TOOL_ARGUMENT + name] = schema
         self._has_more = has_origins or bool(self._marks) or self._models is not None
@@ -273,7 +273,7 @@ class Table:
         if "embedding" in own:
             yield own["embedding"], answer.embedding
             return
-        for name in EXTRAS:
+        for name in EXTRA_COLUMNS:
             if name in own:
                 yield own[name], _extra(name, answer)
         text, calls = answer.text, answer.tool_calls
@@ -286,7 +286,7 @@ class Table:
         else:
             yield own["tool_calls"], calls
         if self._properties and entry.outcome == "ok":
-            found = structured(answer.text)
+            found = parse_structured(answer.text)
             value: Any = None if found is None else found.value
             if isinstance(value, dict):
                 fields = cast("dict[str, Any]", value)
@@ -317,7 +317,7 @@ class Table:
         if self._job.source is None:
             return None
         try:
-            source = open_again(self._job)
+            source = reopen_source(self._job)
         except InputError as error:
             return self._copy(f"The source could not be joined: {error.message}", None)
         same = stamp_of(source.paths) == self._job.source_stamp

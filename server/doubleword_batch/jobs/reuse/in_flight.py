@@ -13,7 +13,7 @@ import msgspec
 from anyio import from_thread
 
 from doubleword_batch.errors import DoublewordBatchError, Next
-from doubleword_batch.jobs.job import StoredJob, look_again
+from doubleword_batch.jobs.job import StoredJob, next_get_status
 from doubleword_batch.jobs.refresh import refresh
 from doubleword_batch.jobs.reuse.unfetched_answers import (
     InFlightRows,
@@ -101,7 +101,9 @@ def next_for_in_flight(in_flight: Sequence[InFlightRows]) -> Next | None:
     if not in_flight:
         return None
     first = in_flight[0]
-    return Next("fetch_results", {"job": first.job}) if first.has_ended else look_again(first.job)
+    return (
+        Next("fetch_results", {"job": first.job}) if first.has_ended else next_get_status(first.job)
+    )
 
 
 def _rows(in_flight: Sequence[InFlightRows]) -> str:

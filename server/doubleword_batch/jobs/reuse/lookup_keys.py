@@ -66,7 +66,7 @@ def lookup_keys(
     name = STRONG_KEYS if of_strong else KEYS
     cascade = plan.cascade if of_strong else None
     model = plan.spec.model if cascade is None else cascade.model
-    keys = RequestKeys(ws.profile.name, ws.who_answers, plan.spec.endpoint)
+    keys = RequestKeys(ws.profile.name, ws.answer_scope, plan.spec.endpoint)
     # The parameters are the same in all requests, and so is whether they have other keys.
     _, first = next(_bodies(built, cascade, cancelled), (0, None))
     has_former = first is not None and keys.both_of_fields(first)[1] is not None

@@ -155,9 +155,9 @@ class Approvals:
     def open(self, now: float) -> list[Approval]:
         """The questions that wait for an answer, the newest first."""
         waiting = self._select("decision IS NULL AND asked_at >= ?", now - QUESTION_SECONDS)
-        return [question for question in waiting if not self.is_overtaken(question)]
+        return [question for question in waiting if not self.is_superseded(question)]
 
-    def is_overtaken(self, question: Approval) -> bool:
+    def is_superseded(self, question: Approval) -> bool:
         """Whether one of its writes was made without an answer: a person raised the amount, say."""
         return self._database.has(
             "SELECT 1 FROM writes WHERE key IN (SELECT value FROM json_each(?)) "

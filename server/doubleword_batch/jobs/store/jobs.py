@@ -120,7 +120,7 @@ class Store(Database):
         """Forget a job that never got its name; one that has it stays."""
         self.execute("DELETE FROM jobs WHERE id = ? AND name IS NULL", (job,))
 
-    def drop_left_behind(self, living: set[str]) -> None:
+    def drop_abandoned(self, living: set[str]) -> None:
         """Forget what processes that have died were building.
 
         Args:
@@ -349,7 +349,7 @@ class Store(Database):
             (batch_run.id, batch_run.status, batch_run.completed, batch_run.failed),
         )
 
-    def short_since(self, batch_run: BatchRun, now: float, *, has_news: bool) -> float:
+    def incomplete_since(self, batch_run: BatchRun, now: float, *, has_news: bool) -> float:
         """Since when a batch that has ended has given no more of the lines that it counts."""
         with self.transaction() as db:
             db.execute(
@@ -367,13 +367,13 @@ class Store(Database):
 
     # Ends that a person is told of, once for each job
 
-    def want_notice(self, job: int) -> None:
+    def request_notification(self, job: int) -> None:
         """Remember that the end of a job is to be told."""
         self.execute(
             "INSERT OR IGNORE INTO end_notices (job, wanted_at) VALUES (?, ?)", (job, time.time())
         )
 
-    def claim_notice(self, job: int) -> bool:
+    def claim_notification(self, job: int) -> bool:
         """Whether the end of a job is to be told, now and by the caller alone.
 
         It is claimed before it is given: a process that is killed in between tells nobody, because
@@ -385,7 +385,7 @@ class Store(Database):
         claim = f"UPDATE end_notices SET claimed_at = ? WHERE {unclaimed}"  # noqa: S608  # our own words
         return self.execute(claim, (time.time(), job)) == 1
 
-    def notices_waited_for(self) -> list[str]:
+    def jobs_to_notify(self) -> list[str]:
         """The names of the jobs whose end is still to be told, the oldest first."""
         return self.column(
             "SELECT jobs.name FROM end_notices JOIN jobs ON jobs.id = end_notices.job "

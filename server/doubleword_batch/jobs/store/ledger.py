@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from doubleword_batch.jobs.store.ledger_reader import LedgerReader, marks
+from doubleword_batch.jobs.store.ledger_reader import LedgerReader, placeholders
 from doubleword_batch.jobs.store.records import UNANSWERED
 
 _VALUES = (
@@ -259,7 +259,7 @@ class Ledger(LedgerReader):
 
         Their lines no longer count among those that were read of the batch: there will be others.
         """
-        which = f"AND shares IS NULL AND batch_run = ? AND outcome IN ({marks(UNANSWERED)})"
+        which = f"AND shares IS NULL AND batch_run = ? AND outcome IN ({placeholders(UNANSWERED)})"
         with self.database.transaction() as db:
             db.execute(
                 f"UPDATE ledger SET kind = NULL, offset = NULL, size_bytes = NULL WHERE job = ? {which}",  # noqa: S608, E501  # our own words

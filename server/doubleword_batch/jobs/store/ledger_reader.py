@@ -171,7 +171,7 @@ class LedgerReader:
 
     def entries(self, *, outcomes: Sequence[str] = (), limit: int | None = None) -> Iterator[Entry]:
         """Rows in source order, read page by page."""
-        where = f"AND outcome IN ({marks(outcomes)})" if outcomes else ""
+        where = f"AND outcome IN ({placeholders(outcomes)})" if outcomes else ""
         return self._pages(where, tuple(outcomes), limit=limit)
 
     def entry(self, row: int) -> Entry | None:
@@ -194,8 +194,8 @@ class LedgerReader:
         """
         is_asked = ASKED_OF_STRONG if of_strong else ASKED_AS_BUILT
         found = self.database.query(
-            f"SELECT {_ENTRY} FROM ledger WHERE job = ? AND outcome IN ({marks(outcomes)}) "  # noqa: S608  # columns are ours
-            f"AND row IN ({marks(rows)}) AND {is_asked}",
+            f"SELECT {_ENTRY} FROM ledger WHERE job = ? AND outcome IN ({placeholders(outcomes)}) "  # noqa: S608  # columns are ours
+            f"AND row IN ({placeholders(rows)}) AND {is_asked}",
             (self.job, *outcomes, *rows),
         )
         return {entry.row: entry for entry in starmap(Entry, found)}
@@ -208,7 +208,7 @@ class LedgerReader:
         """
         found = self.database.query(
             f"SELECT row, part FROM ledger WHERE job = ? AND outcome = 'pending' "  # noqa: S608  # marks
-            f"AND row IN ({marks(rows)}) AND NOT EXISTS (SELECT 1 FROM parts WHERE "
+            f"AND row IN ({placeholders(rows)}) AND NOT EXISTS (SELECT 1 FROM parts WHERE "
             "parts.job = ledger.job AND parts.number = ledger.part "
             "AND (parts.is_changed OR parts.model NOTNULL))",
             (self.job, *rows),
@@ -225,7 +225,7 @@ class LedgerReader:
         )
         return [Entry(entry.row, entry.custom_id, entry.part, *columns) for columns in found]
 
-    def some_of(self, outcome: str, cause: str, limit: int) -> list[tuple[int, str]]:
+    def first_rows_with(self, outcome: str, cause: str, limit: int) -> list[tuple[int, str]]:
         """The first rows with this outcome and cause: their numbers and messages."""
         return self.database.read(  # pyright: ignore[reportReturnType]
             "SELECT row, coalesce(message, '') FROM ledger WHERE job = ? AND outcome = ? AND "
@@ -246,12 +246,12 @@ class LedgerReader:
         """The rows of an adopted job's custom_ids, as far as there are any."""
         found = self.database.query(
             "SELECT custom_id, row FROM foreign_ids WHERE job = ? AND custom_id IN "  # noqa: S608  # only marks
-            f"({marks(custom_ids)})",
+            f"({placeholders(custom_ids)})",
             (self.job, *custom_ids),
         )
         return dict(found)
 
-    def has_twins(self) -> bool:
+    def has_shared_custom_ids(self) -> bool:
         """Whether rows of an adopted job share a custom_id."""
         ((rows, names),) = self.database.query(
             "SELECT (SELECT count(*) FROM ledger WHERE job = ?), "
@@ -260,7 +260,7 @@ class LedgerReader:
         )
         return rows > names
 
-    def twins(self, part_number: int) -> dict[str, list[int]]:
+    def rows_by_shared_custom_id(self, part_number: int) -> dict[str, list[int]]:
         """The rows of each custom_id that several rows of the job have, of a part's file."""
         rows: dict[str, list[int]] = {}
         for name, row in self.database.query(
@@ -351,7 +351,7 @@ class LedgerReader:
             self.database.query(
                 "SELECT coalesce(cause, outcome), count(*) FROM history WHERE rowid IN "  # noqa: S608  # only marks
                 "(SELECT max(history.rowid) FROM history JOIN ledger USING (job, row) "
-                f"WHERE job = ? AND ledger.part IN ({marks(part_numbers)}) GROUP BY row) "
+                f"WHERE job = ? AND ledger.part IN ({placeholders(part_numbers)}) GROUP BY row) "
                 "GROUP BY 1",
                 (self.job, *part_numbers),
             )
@@ -376,10 +376,10 @@ class LedgerReader:
 
 
 def _is_wanted(wanted: tuple[str, ...]) -> str:
-    places = marks(wanted)
+    places = placeholders(wanted)
     return f"(outcome IN ({places}) OR coalesce(cause, outcome) IN ({places}))"
 
 
-def marks(values: Sequence[object]) -> str:
+def placeholders(values: Sequence[object]) -> str:
     """Places for values in a statement."""
     return ", ".join("?" * len(values))

@@ -100,7 +100,7 @@ def remove_leftovers(store: Store) -> None:
                 shutil.rmtree(mark.parent, ignore_errors=True)
             else:
                 clear_building_mark(mark.parent)
-        store.drop_left_behind(living)
+        store.drop_abandoned(living)
     ours = (
         path for folder in (store.home, store.home / "local") for path in folder.glob(_UNFINISHED)
     )

@@ -40,7 +40,7 @@ class WrittenFiles:
         """Forget what a job wrote: its number may be another job's one day."""
         self._store.execute("DELETE FROM written_files WHERE job = ?", (job,))
 
-    def stands_somewhere(self, job: int) -> bool:
+    def has_unchanged_file(self, job: int) -> bool:
         """Whether a table or a copy that a job wrote stands where it was written, unchanged.
 
         A lock file alone holds no answers.

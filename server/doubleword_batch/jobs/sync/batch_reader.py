@@ -27,7 +27,7 @@ from doubleword_batch.jobs.store.apply_results import (
 from doubleword_batch.jobs.store.records import BatchRun
 from doubleword_batch.jobs.sync.causes import UNREADABLE
 from doubleword_batch.jobs.sync.parse import read_lines
-from doubleword_batch.jobs.sync.row_names import NO_SUCH_LIST, OPEN, TWINS, RowNames
+from doubleword_batch.jobs.sync.row_lookup import NO_SUCH_LIST, OPEN, TWINS, RowLookup
 from doubleword_batch.jobs.sync.schema_check import SchemaCheck
 from doubleword_batch.jobs.sync.stored_lines import append_lines, stored_lines_path
 from doubleword_batch.progress import Progress
@@ -49,7 +49,7 @@ _NOTES = {
 
 
 @dataclass(slots=True)
-class Collected:
+class CollectSummary:
     """What was read, and what was odd about it.
 
     Attributes:
@@ -110,7 +110,7 @@ class BatchReader:
         batch_run: BatchRun,
         part_number: int,
         check: SchemaCheck | None,
-        collected: Collected,
+        collected: CollectSummary,
         progress: Progress,
     ) -> None:
         self.batch_run = batch_run
@@ -120,7 +120,7 @@ class BatchReader:
         self._check = check
         self._collected = collected
         self._progress = progress
-        self._names = RowNames(job, part_number)
+        self._names = RowLookup(job, part_number)
         self._foreign = self._unreadable = self._readable = self._moved = 0
         self._odd = b""
         self._is_gone = False
@@ -151,7 +151,7 @@ class BatchReader:
         if has_rows and not has_pending:
             return False
         now = ws.now()
-        since = ws.store.short_since(run, now, has_news=self._moved > 0)
+        since = ws.store.incomplete_since(run, now, has_news=self._moved > 0)
         if has_rows and (gives_up or now - since >= _LONGEST_WAIT_SECONDS):
             return False
         append_lines(stored_lines_path(self._job, run.id, _UNREADABLE), 0, self._odd or b"\n")
@@ -198,7 +198,7 @@ class BatchReader:
         would_be_missing = was_answered and outcome_without_line(run)[0] == "missing"
         return would_be_missing and not self._is_gone and not self._unreadable
 
-    def tell_if_unreadable(self, *, may_raise: bool) -> None:
+    def report_unreadable(self, *, may_raise: bool) -> None:
         """Keep the beginning of what came: no row of such a batch is missing, all are pending.
 
         Args:

@@ -7,7 +7,7 @@ import msgspec
 
 from doubleword_batch.errors import quote_untrusted
 from doubleword_batch.jobs.store.apply_results import LineOutcome
-from doubleword_batch.jobs.sync.finish_reasons import slug, text_of
+from doubleword_batch.jobs.sync.finish_reasons import reason_text, slug
 from doubleword_batch.jobs.sync.json_values import object_of, whole_number
 from doubleword_batch.jobs.sync.result_line import ResultLine, body_object
 from doubleword_batch.provider_errors import read_error_body, read_failure_reason
@@ -33,7 +33,7 @@ _REASONS = {
 }
 
 
-def failed(result: ResultLine) -> LineOutcome:
+def outcome_of_error(result: ResultLine) -> LineOutcome:
     """The outcome of a line that tells an error."""
     fields = object_of(result.error)
     code = _name_of(fields)
@@ -56,7 +56,7 @@ def failed(result: ResultLine) -> LineOutcome:
     return _failed(result.custom_id, status, read.message, read.codes, slug(code))
 
 
-def rejected(custom_id: str, status: int | None, body: Any) -> LineOutcome:
+def outcome_of_rejection(custom_id: str, status: int | None, body: Any) -> LineOutcome:
     """The outcome of a response that is an error, by its status or by its body."""
     fields = body_object(body)
     is_several = isinstance(body, list) and len(cast("list[Any]", body)) > 1
@@ -89,7 +89,7 @@ def is_success(status: int | None) -> bool:
 
 def _name_of(fields: dict[str, Any]) -> str:
     """What an error is called; a number that is not a status, as of Google's, is not a name."""
-    names = (text_of(fields.get(name)) for name in ("code", "status", "type"))
+    names = (reason_text(fields.get(name)) for name in ("code", "status", "type"))
     return next((name for name in names if name and not name.isdecimal()), "")
 
 
@@ -189,7 +189,7 @@ _LASTING = frozenset(
 _PASSING_STATUSES = frozenset({"http_408", "http_409", "http_425", "http_429"})
 
 
-def may_pass(cause: str) -> bool:
+def is_transient(cause: str) -> bool:
     """Whether the same request may succeed later: a repeat can cure no other cause."""
     if cause.startswith("http_4"):
         return cause in _PASSING_STATUSES

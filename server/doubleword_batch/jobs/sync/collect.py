@@ -12,12 +12,12 @@ from functools import partial
 
 from anyio import to_thread
 
+from doubleword_batch.jobs.external_files import read_input_file
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob
-from doubleword_batch.jobs.ready_files import read_input
 from doubleword_batch.jobs.store.apply_results import keep_better_answers, rows_by_batch_run
 from doubleword_batch.jobs.store.records import BatchRun, Part
-from doubleword_batch.jobs.sync.batch_reader import BatchReader, Collected
+from doubleword_batch.jobs.sync.batch_reader import BatchReader, CollectSummary
 from doubleword_batch.jobs.sync.causes import UNREADABLE
 from doubleword_batch.jobs.sync.concurrency import run_concurrently
 from doubleword_batch.jobs.sync.schema_check import schema_check
@@ -30,7 +30,7 @@ Ending = tuple[BatchReader, str, str]
 
 async def collect(
     job: StoredJob, *, progress: Progress = no_progress, gives_up: bool = False
-) -> Collected:
+) -> CollectSummary:
     """Read what is new.
 
     Args:
@@ -44,9 +44,9 @@ async def collect(
         StoreError: the disk is full; the same.
     """
     if job.rows is None:
-        job = await read_input(job)
+        job = await read_input_file(job)
     await to_thread.run_sync(reopen_lost_copies, job)
-    collected = Collected()
+    collected = CollectSummary()
     check = schema_check(job.spec, is_strict=job.workspace.strict_json)
     ended: list[BatchReader] = []
 
@@ -108,7 +108,7 @@ class _Known:
 
 
 async def _close(
-    job: StoredJob, ended: list[BatchReader], collected: Collected, *, gives_up: bool
+    job: StoredJob, ended: list[BatchReader], collected: CollectSummary, *, gives_up: bool
 ) -> None:
     known = _Known(job)
     await _read_what_lacks(ended, known, collected)
@@ -129,11 +129,13 @@ async def _close(
         await known.count()
     for reader in unreadable:
         if known.awaits(reader) or gives_up:
-            tell = partial(reader.tell_if_unreadable, may_raise=not (known.rows or gives_up))
+            tell = partial(reader.report_unreadable, may_raise=not (known.rows or gives_up))
             await to_thread.run_sync(tell)
 
 
-async def _read_what_lacks(ended: list[BatchReader], known: _Known, collected: Collected) -> None:
+async def _read_what_lacks(
+    ended: list[BatchReader], known: _Known, collected: CollectSummary
+) -> None:
     """Look again for lines that batches count, wherever they may be."""
     await known.count()
     for reader in ended:

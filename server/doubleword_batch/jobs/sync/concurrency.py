@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import anyio
 
 from doubleword_batch.errors import Next, RateLimitedError
-from doubleword_batch.jobs.job import StoredJob, look_again
+from doubleword_batch.jobs.job import StoredJob, next_get_status
 from doubleword_batch.jobs.replies import Waiting
 from doubleword_batch.progress import Progress
 from doubleword_batch.providers import Profile
@@ -156,4 +156,4 @@ def after_submitting(
     if results is not None and results.waiting:
         again: dict[str, Any] = {"metadata": dict(metadata)} if metadata else {}
         return Next("create_batch", {"job": job.name, **again})
-    return look_again(job.name)
+    return next_get_status(job.name)

@@ -70,22 +70,22 @@ _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _MOST_CHARACTERS = 200
 
 
-def ending_of(reason: Any) -> Ending:
+def reason_ending(reason: Any) -> Ending:
     """What a finish reason means."""
-    word = word_of(reason)
+    word = reason_word(reason)
     for words, ending in _SETS:
         if word in words:
             return ending
     return "unknown"
 
 
-def word_of(reason: Any) -> str:
+def reason_word(reason: Any) -> str:
     """A finish reason as part of a cause: of `content_filter: SAFETY` the last word."""
-    text = text_of(reason)
+    text = reason_text(reason)
     return slug(_BEFORE_THE_WORD.sub("", text)) or slug(text)
 
 
-def text_of(reason: Any) -> str:
+def reason_text(reason: Any) -> str:
     """A finish reason as text; some servers wrap it in an object, or send a number."""
     if isinstance(reason, list) and len(cast("list[Any]", reason)) == 1:
         reason = cast("list[Any]", reason)[0]

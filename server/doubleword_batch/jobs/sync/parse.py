@@ -16,10 +16,16 @@ import msgspec
 from doubleword_batch.errors import quote_untrusted
 from doubleword_batch.jobs.store.apply_results import LineOutcome
 from doubleword_batch.jobs.sync.answers import Answer, answer_of
-from doubleword_batch.jobs.sync.causes import failed, is_success, rejected
+from doubleword_batch.jobs.sync.causes import is_success, outcome_of_error, outcome_of_rejection
 from doubleword_batch.jobs.sync.envelopes import error_in
-from doubleword_batch.jobs.sync.finish_reasons import ending_of, text_of, word_of
+from doubleword_batch.jobs.sync.finish_reasons import reason_ending, reason_text, reason_word
 from doubleword_batch.jobs.sync.json_values import MOST_TOKENS, object_of
+from doubleword_batch.jobs.sync.reasoning import (
+    FIRST_CHARACTERS,
+    VISIBLE_ENDS,
+    has_no_answer,
+    is_unfinished_reasoning,
+)
 from doubleword_batch.jobs.sync.result_line import (
     ResultLine,
     body_object,
@@ -28,7 +34,6 @@ from doubleword_batch.jobs.sync.result_line import (
     says_all_is_well,
 )
 from doubleword_batch.jobs.sync.schema_check import Check, SchemaCheck, Verdict
-from doubleword_batch.jobs.sync.thoughts import BEFORE_THOUGHTS, SEEN_ENDS, says_nothing, thinks_on
 from doubleword_batch.loose_json import decode_or_none
 from doubleword_batch.provider_errors import read_error_body
 
@@ -113,9 +118,9 @@ def plain_line(line: bytes) -> _PlainLine | None:
     except (ValueError, RecursionError):  # msgspec's DecodeError is a ValueError
         return None
     text = plain.response.body.choices[0].message.content
-    if text[-1] not in SEEN_ENDS and says_nothing(text):
+    if text[-1] not in VISIBLE_ENDS and has_no_answer(text):
         return None
-    return None if text[0] in BEFORE_THOUGHTS and thinks_on(text) else plain
+    return None if text[0] in FIRST_CHARACTERS and is_unfinished_reasoning(text) else plain
 
 
 # From a line to an outcome
@@ -235,13 +240,13 @@ def _outcome_of_line(result: ResultLine, check: Check | None) -> LineOutcome:
     if result.is_waiting:
         return LineOutcome(result.custom_id, "pending")
     if result.error is not None:
-        return _beside_answer(result, failed(result), check)
+        return _beside_answer(result, outcome_of_error(result), check)
     return _outcome_of_body(result, body_object(result.body), check)
 
 
 def _outcome_of_body(result: ResultLine, body: dict[str, Any], check: Check | None) -> LineOutcome:
     if not is_success(result.status) or _is_error(body):
-        return rejected(result.custom_id, result.status, result.body)
+        return outcome_of_rejection(result.custom_id, result.status, result.body)
     if not body:
         if result.body is None and result.status is None:
             return LineOutcome(result.custom_id, "failed", "no_response")
@@ -251,7 +256,7 @@ def _outcome_of_body(result: ResultLine, body: dict[str, Any], check: Check | No
     if told is None:
         return _outcome_of(result.custom_id, answer_of(body), check)
     result = msgspec.structs.replace(result, error=told, body=body | {"error": None})
-    return _beside_answer(result, failed(result), check)
+    return _beside_answer(result, outcome_of_error(result), check)
 
 
 def _beside_answer(result: ResultLine, error: LineOutcome, check: Check | None) -> LineOutcome:
@@ -311,11 +316,11 @@ def _judge(answer: Answer, check: Check | None) -> Verdict:
     verdict = _judge_end(answer) or _judge_content(answer)
     if verdict is None and check is not None:
         verdict = check(answer)
-    elif verdict is None and not answer.tool_calls and thinks_on(answer.text or ""):
+    elif verdict is None and not answer.tool_calls and is_unfinished_reasoning(answer.text or ""):
         verdict = "invalid", "open_thoughts", "the text ends within the model's thoughts"
-    reason = text_of(answer.finish_reason)
-    if ending_of(reason) == "unknown" and (verdict is None or verdict[0] == "ok"):
-        return "invalid", f"finish_{word_of(reason)}", f"it ended for {quote_untrusted(reason)}"
+    reason = reason_text(answer.finish_reason)
+    if reason_ending(reason) == "unknown" and (verdict is None or verdict[0] == "ok"):
+        return "invalid", f"finish_{reason_word(reason)}", f"it ended for {quote_untrusted(reason)}"
     return verdict or ("ok", None, None)
 
 
@@ -338,19 +343,19 @@ def _judge_end(answer: Answer) -> Verdict | None:
         return "failed", "error", quote_untrusted(_words(answer.error))
     if answer.refusal:
         return "refused", "refusal", quote_untrusted(answer.refusal)
-    reason = text_of(answer.finish_reason)
-    ending = ending_of(reason)
+    reason = reason_text(answer.finish_reason)
+    ending = reason_ending(reason)
     words = f"it ended for {quote_untrusted(reason)}"
     if ending == "refused":
         is_filter = reason == "content_filter"
-        cause = "refusal" if word_of(reason) == "refusal" else "content_filter"
+        cause = "refusal" if reason_word(reason) == "refusal" else "content_filter"
         return "refused", cause, None if is_filter else words
     if ending == "cut":
         return "truncated", "length", None if reason == "length" else words
     if ending == "full":
         return "truncated", "context_length", words
     is_lost = ending == "failed" or (ending == "unknown" and answer.is_empty)
-    return ("failed", f"finish_{word_of(reason)}", words) if is_lost else None
+    return ("failed", f"finish_{reason_word(reason)}", words) if is_lost else None
 
 
 def _words(error: Any) -> str:

@@ -23,7 +23,7 @@ from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.records import NEVER, Part, Write
 from doubleword_batch.jobs.sync.concurrency import CombinedProgress, PartResults, run_concurrently
 from doubleword_batch.jobs.sync.idempotent_write import RemoteWrite, write_once
-from doubleword_batch.jobs.sync.smaller_parts import TOO_LARGE, made_smaller
+from doubleword_batch.jobs.sync.split_parts import TOO_LARGE, split_too_large_parts
 from doubleword_batch.models import Batch, File
 from doubleword_batch.progress import Progress
 
@@ -75,7 +75,7 @@ async def upload_parts(job: StoredJob, parts: Sequence[Part], progress: Progress
     except RejectedError as error:
         if error.status != TOO_LARGE:
             raise
-        raise await made_smaller(job, error) from error
+        raise await split_too_large_parts(job, error) from error
 
 
 async def create_parts(

@@ -13,7 +13,7 @@ import msgspec
 
 from doubleword_batch.isolated.schema import SchemaChecker
 from doubleword_batch.jobs.sync.answers import Answer
-from doubleword_batch.jobs.sync.thoughts import behind_thoughts
+from doubleword_batch.jobs.sync.reasoning import strip_reasoning
 from doubleword_batch.loose_json import decode
 
 FENCED, AFTER_THOUGHTS = "fenced", "think_prefix"
@@ -45,7 +45,7 @@ Check = Callable[[Answer], Verdict]
 """Judges an answer that is whole by the job's schema."""
 
 
-def structured(text: str | None) -> Structured | None:
+def parse_structured(text: str | None) -> Structured | None:
     """The JSON in a text; None when it holds none."""
     if text is None:
         return None
@@ -61,7 +61,7 @@ def structured(text: str | None) -> Structured | None:
 def _unwrapped(text: str) -> tuple[str, str | None]:
     """What stands after a model's thoughts and in its only code fence, and which it was."""
     wrapping = None
-    last = behind_thoughts(text)
+    last = strip_reasoning(text)
     if len(last) < len(text):
         text, wrapping = last, AFTER_THOUGHTS
     before, fence, rest = text.partition(_FENCE)
@@ -104,7 +104,7 @@ class SchemaCheck:
         self._checker.close()
 
     def _verdict(self, answer: Answer, fault_of: Callable[[Any], str | None]) -> Verdict:
-        found = structured(answer.text)
+        found = parse_structured(answer.text)
         if found is None:
             if answer.tool_calls:
                 return "invalid", "tool_call", "the model called a tool in place of answering"

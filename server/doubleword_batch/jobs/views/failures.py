@@ -6,7 +6,7 @@ from doubleword_batch.jobs.costs import Cost, price_tokens
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.request_costs import estimate_cost_of_rows
 from doubleword_batch.jobs.retry_advice import larger_limit
-from doubleword_batch.jobs.sync.causes import advice, may_pass
+from doubleword_batch.jobs.sync.causes import advice, is_transient
 
 _MOST_CAUSES = 100
 _SAMPLES = 3
@@ -21,7 +21,7 @@ class FailureGroup:
         samples: (row, message) of the first rows.
         cost: of running these rows again, with the changed parameter where there is one.
         params: what has to be changed so that a retry can help; None where nothing has to be.
-        can_pass: whether the same request may succeed later.
+        is_transient: whether the same request may succeed later.
         can_retry: whether a request can be made of the rows again at all.
     """
 
@@ -33,7 +33,7 @@ class FailureGroup:
     samples: tuple[tuple[int, str], ...]
     cost: Cost
     params: dict[str, int] | None
-    can_pass: bool
+    is_transient: bool
     can_retry: bool
 
 
@@ -52,10 +52,10 @@ def failures(job: StoredJob) -> list[FailureGroup]:
                 rows=rows,
                 message=message,
                 advice=advice(cause),
-                samples=tuple(ledger.some_of(outcome, cause, _SAMPLES)),
+                samples=tuple(ledger.first_rows_with(outcome, cause, _SAMPLES)),
                 cost=_cost(job, rows, params),
                 params=params,
-                can_pass=outcome != "truncated" and may_pass(cause),
+                is_transient=outcome != "truncated" and is_transient(cause),
                 can_retry=left_out.get(cause, 0) < rows,
             )
         )

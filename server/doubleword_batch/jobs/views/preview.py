@@ -11,7 +11,7 @@ from doubleword_batch.errors import DoublewordBatchError, InputError
 from doubleword_batch.jobs.cascade.option import (
     FEWEST_ROWS,
     is_cascade,
-    planned,
+    plan_cascade,
     refuse_small,
 )
 from doubleword_batch.jobs.costs import Cost, price_tokens
@@ -302,7 +302,7 @@ def _cascade(
         option = written.cascade()
         if option is None:
             return None
-        cascade, _ = planned(
+        cascade, _ = plan_cascade(
             option,
             model=written.model,
             endpoint=_ENDPOINT,

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from doubleword_batch.errors import DoublewordBatchError, InputError, StoreError
-from doubleword_batch.jobs.build_source import open_again, stamp_of
+from doubleword_batch.jobs.build_source import reopen_source, stamp_of
 from doubleword_batch.jobs.costs import Cost, price_tokens
 from doubleword_batch.jobs.export.table import models_of
 from doubleword_batch.jobs.job import StoredJob
@@ -119,7 +119,7 @@ def _source_row(job: StoredJob, number: int) -> tuple[tuple[tuple[str, str], ...
         return found, ""
     note = ""
     try:
-        source = open_again(job)
+        source = reopen_source(job)
         is_as_it_was = stamp_of(source.paths) == job.source_stamp
         if not is_as_it_was and source.fingerprint() != job.source_fingerprint:
             raise InputError("The source has changed since the job was built.")

@@ -9,7 +9,7 @@ import msgspec
 from doubleword_batch.jobs.cascade.costs import with_cascade
 from doubleword_batch.jobs.cascade.option import Cascade, cascade_of
 from doubleword_batch.jobs.cascade.report import cascade_result
-from doubleword_batch.jobs.cascade.rounds import NOTHING, is_done
+from doubleword_batch.jobs.cascade.rounds import NO_BATCHES, is_done
 from doubleword_batch.jobs.costs import Cost, compute_cost_so_far, estimate_cost
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.later_parts import first_wave_in_words, has_more_to_send
@@ -268,7 +268,7 @@ def _figures(job: StoredJob, cache: FiguresCache) -> Figures:
             compute_cost_so_far(job),
             ledger.tokens(),
             counts_of(job),
-            cascade_result(job, NOTHING),
+            cascade_result(job, NO_BATCHES),
             row_savings(job),
         )
         cache[job.id] = known

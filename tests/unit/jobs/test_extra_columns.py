@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from doubleword_batch.jobs.export.files import write_table
-from doubleword_batch.jobs.extras import asks_for, spec_of
+from doubleword_batch.jobs.extra_columns import extra_columns, spec_from_bodies
 
 
 @pytest.fixture
@@ -63,5 +63,5 @@ async def test_embeddings_in_base64_are_numbers(finish, written, tmp_path):
     ],
 )
 def test_the_parameters_say_which_columns_there_are(params, columns):
-    assert [name for name, wanted in asks_for(params).items() if wanted] == columns
-    assert asks_for(spec_of([params]).get("params", {})) == asks_for(params)
+    assert [name for name, wanted in extra_columns(params).items() if wanted] == columns
+    assert extra_columns(spec_from_bodies([params]).get("params", {})) == extra_columns(params)

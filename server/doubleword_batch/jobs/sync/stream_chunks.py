@@ -8,7 +8,13 @@ Cohere's and Gemini's pieces, and Ollama's.
 import re
 from typing import Any
 
-from doubleword_batch.jobs.sync.json_values import as_json, first, list_of, object_of, word
+from doubleword_batch.jobs.sync.json_values import (
+    first_value,
+    json_text,
+    list_of,
+    object_of,
+    string_of,
+)
 from doubleword_batch.loose_json import decode_or_none
 
 _LINE = re.compile(r"\r\n|\n|\r")
@@ -19,7 +25,7 @@ CUT = "stream_cut"
 """The finish reason of a stream that ended without one."""
 
 
-def joined(body: Any) -> Any:
+def join_chunks(body: Any) -> Any:
     """The body that the pieces of a stream make; a body of another kind as it is."""
     pieces = _pieces(body)
     for piece in pieces:
@@ -53,19 +59,19 @@ class _Choice:
 
     def add(self, choice: dict[str, Any]) -> None:
         delta = object_of(choice.get("delta") or choice.get("message"))
-        self._texts += word(delta.get("content")), word(choice.get("text"))
-        self._refusals.append(word(delta.get("refusal")))
+        self._texts += string_of(delta.get("content")), string_of(choice.get("text"))
+        self._refusals.append(string_of(delta.get("refusal")))
         for number, call in enumerate(map(object_of, list_of(delta.get("tool_calls")))):
             index = call.get("index")
             function = object_of(call.get("function"))
             if isinstance(function.get("arguments"), dict):  # a whole one of Gemini's or Ollama's
-                whole = {"arguments": as_json(function["arguments"])}
-                self._calls[len(self._calls)] = {"name": word(function.get("name")), **whole}
+                whole = {"arguments": json_text(function["arguments"])}
+                self._calls[len(self._calls)] = {"name": string_of(function.get("name")), **whole}
                 continue
             place = index if isinstance(index, int) else number
             known = self._calls.setdefault(place, {"name": "", "arguments": ""})
             for name in known:
-                known[name] += word(function.get(name))
+                known[name] += string_of(function.get(name))
         self._finish = choice.get("finish_reason") or self._finish
 
     def whole(self, index: int, error: Any) -> dict[str, Any]:
@@ -105,7 +111,7 @@ def _are_of_others(pieces: list[dict[str, Any]]) -> bool:
 
 
 def _of_chat(piece: dict[str, Any]) -> dict[str, Any]:
-    kind, delta = word(piece.get("type")), object_of(piece.get("delta"))
+    kind, delta = string_of(piece.get("type")), object_of(piece.get("delta"))
     if isinstance(piece.get("done"), bool):
         return _of_ollama(piece)
     if "candidates" in piece:
@@ -135,7 +141,7 @@ def _of_gemini(piece: dict[str, Any]) -> dict[str, Any]:
     choices: list[dict[str, Any]] = []
     for candidate in map(object_of, list_of(piece.get("candidates"))):
         parts = list(map(object_of, list_of(object_of(candidate.get("content")).get("parts"))))
-        texts = [word(part.get("text")) for part in parts if not part.get("thought")]
+        texts = [string_of(part.get("text")) for part in parts if not part.get("thought")]
         calls: list[dict[str, Any]] = [
             {"function": {"name": it.get("name"), "arguments": it.get("args") or {}}}
             for it in (object_of(part.get("functionCall")) for part in parts)
@@ -145,7 +151,7 @@ def _of_gemini(piece: dict[str, Any]) -> dict[str, Any]:
             {
                 "index": candidate.get("index"),
                 "delta": {"content": "".join(texts), "tool_calls": calls},
-                "finish_reason": first(candidate, ("finishReason", "finish_reason")),
+                "finish_reason": first_value(candidate, ("finishReason", "finish_reason")),
             }
         )
     return {"choices": choices, "usage": piece.get("usageMetadata")}
@@ -157,7 +163,7 @@ def _of_anthropic(piece: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any
     if piece.get("type") == "message_delta":
         return _with({}, delta.get("stop_reason"), piece.get("usage"))
     block = object_of(piece.get("content_block"))
-    told: dict[str, Any] = {"content": first(delta | block, ("text",))}
+    told: dict[str, Any] = {"content": first_value(delta | block, ("text",))}
     if block.get("type") == "tool_use" or "partial_json" in delta:
         called = {"name": block.get("name"), "arguments": delta.get("partial_json")}
         told["tool_calls"] = [{"index": piece.get("index"), "function": called}]

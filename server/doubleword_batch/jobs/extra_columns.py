@@ -5,14 +5,14 @@ from typing import Any
 
 from doubleword_batch.jobs.sync.json_values import list_of, object_of
 
-EXTRAS = ("answers", "logprobs", "audio")
+EXTRA_COLUMNS = ("answers", "logprobs", "audio")
 """The columns: all answers of `n` above 1, logprobs, speech."""
 
 _MOST_ARGUMENTS = 100
 _LOGPROBS_OF_RESPONSES = "message.output_text.logprobs"
 
 
-def asks_for(params: Mapping[str, Any]) -> dict[str, bool]:
+def extra_columns(params: Mapping[str, Any]) -> dict[str, bool]:
     """Which further columns the parameters of a request give its table."""
     choices = params.get("n") or params.get("candidateCount")
     several = isinstance(choices, int | float) and choices > 1
@@ -26,7 +26,7 @@ def asks_for(params: Mapping[str, Any]) -> dict[str, bool]:
     }
 
 
-def argument_schemas(params: Mapping[str, Any]) -> dict[str, Any]:
+def tool_argument_schemas(params: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of the tools that a job offers, with the JSON Schema of each, in their order.
 
     An argument that several tools have stands once, as the first of them describes it.
@@ -40,11 +40,11 @@ def argument_schemas(params: Mapping[str, Any]) -> dict[str, Any]:
     return dict(list(found.items())[:_MOST_ARGUMENTS])
 
 
-def spec_of(bodies: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def spec_from_bodies(bodies: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """The spec of a job whose requests were made elsewhere, as far as its table needs it."""
     params: dict[str, Any] = {}
     for body in bodies:
-        wanted = asks_for(body)
+        wanted = extra_columns(body)
         if wanted["answers"]:
             params["n"] = 2
         if wanted["logprobs"]:

@@ -19,7 +19,7 @@ _NO_PATH = re.compile(r"[(){}<>\[\]]|: ")
 _TEMPLATE_FILE = re.compile(r"\.(txt|md|markdown|j2|jinja2?|prompt|tmpl|tpl)", re.IGNORECASE)
 
 
-def prompt_text(given: str, roots: Roots) -> tuple[str, Path | None]:
+def read_prompt(given: str, roots: Roots) -> tuple[str, Path | None]:
     """The text of a prompt, and the file that it was read from.
 
     `@FILE` is read, and so is a bare path to a text file; `@@` stands for a leading `@`. What has
@@ -82,7 +82,7 @@ def _text_in(path: Path, most_bytes: int, what: str, code: str) -> str:
     raise InputError(f"The {what}'s file {named} {why}.", hint=hint, code=code)
 
 
-def given_schema(ws: Workspace, given: dict[str, Any] | str | None) -> dict[str, Any] | None:
+def read_schema(ws: Workspace, given: dict[str, Any] | str | None) -> dict[str, Any] | None:
     """The JSON Schema that was given as an object, as its text, or as the path of a file.
 
     Raises:

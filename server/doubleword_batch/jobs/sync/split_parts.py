@@ -21,7 +21,7 @@ _NAMED_LIMIT = re.compile(r"\b(\d{4,15}) bytes")
 _ROWS_BETWEEN_CHECKS = 100
 
 
-async def made_smaller(job: StoredJob, error: RejectedError) -> RejectedError:
+async def split_too_large_parts(job: StoredJob, error: RejectedError) -> RejectedError:
     """Divide the parts that are larger than the server takes; returns the error that says so.
 
     Nothing of those parts is at the provider. The rows stay as they are; only which file holds them

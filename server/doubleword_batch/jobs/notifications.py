@@ -43,30 +43,30 @@ _LONGEST_NAME = 100
 _log = logging.getLogger(__name__)
 
 
-def is_told(ws: Workspace) -> bool:
+def wants_notification(ws: Workspace) -> bool:
     """Whether a person wants to hear of the ends of an agent's jobs."""
     return ws.on_done is not None or ws.notifies
 
 
-def want_notice(job: StoredJob) -> None:
+def request_notification(job: StoredJob) -> None:
     """Remember that the end of a job is to be told, where an agent began it."""
-    if is_told(job.workspace) and job.workspace.roots.is_for_agent:
-        job.store.want_notice(job.id)
+    if wants_notification(job.workspace) and job.workspace.roots.is_for_agent:
+        job.store.request_notification(job.id)
 
 
-def tell_end(job: StoredJob, counts: Counts) -> None:
+def notify_end(job: StoredJob, counts: Counts) -> None:
     """Tell the end of a job that an agent began, if nobody has: at most once, by one process."""
     ws = job.workspace
-    if not is_told(ws) or not job.store.claim_notice(job.id):
+    if not wants_notification(ws) or not job.store.claim_notification(job.id):
         return
-    facts = facts_of(job.name, job.status(), counts)
+    facts = end_variables(job.name, job.status(), counts)
     if ws.on_done is not None:
         start_command(ws.on_done, facts)
     if ws.notifies:
         notify(facts)
 
 
-def facts_of(job: str, status: str, counts: Counts) -> dict[str, str]:
+def end_variables(job: str, status: str, counts: Counts) -> dict[str, str]:
     """The variables that tell a child of a job that has ended.
 
     A store that somebody changed may call a job anything, and cmd runs what is in `%BATCH_JOB%`.

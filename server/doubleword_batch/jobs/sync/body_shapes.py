@@ -6,7 +6,13 @@ import math
 import struct
 from typing import Any, cast
 
-from doubleword_batch.jobs.sync.json_values import first, in_order, list_of, object_of, word
+from doubleword_batch.jobs.sync.json_values import (
+    by_index,
+    first_value,
+    list_of,
+    object_of,
+    string_of,
+)
 from doubleword_batch.loose_json import decode_or_none
 
 _LISTS = ("results", "generations", "predictions", "outputs", "completions", "responses")
@@ -31,27 +37,29 @@ def listed_choices(body: dict[str, Any]) -> list[dict[str, Any]]:
 
     Such as `{"results": [{"generated_text": "..."}]}`; Jurassic has each inside a `data`.
     """
-    if is_result(body):
+    if is_bare_answer(body):
         return []
     for name in _LISTS:
         whole = list_of(body.get(name))
         parts = [object_of(element) for element in whole]
         parts = [object_of(part.get("data")) | part for part in parts]
-        texts = [first(part, _TEXTS) or value for part, value in zip(parts, whole, strict=True)]
+        texts = [
+            first_value(part, _TEXTS) or value for part, value in zip(parts, whole, strict=True)
+        ]
         if texts and all(isinstance(text, str) for text in texts):
             pairs = zip(parts, texts, strict=True)
             return [part | {"message": text} for part, text in pairs]
     return []
 
 
-def is_result(body: dict[str, Any]) -> bool:
+def is_bare_answer(body: dict[str, Any]) -> bool:
     """Whether the body itself is the answer: scores, labels, images, pages, a moderation, a film.
 
     A film that is still made has not come.
     """
     for name in _RESULT_LISTS:
         results = [object_of(element) for element in list_of(body.get(name))]
-        if results and all(first(result, _RESULTS) is not None for result in results):
+        if results and all(first_value(result, _RESULTS) is not None for result in results):
             return True
     if body.get("score") is not None or (list_of(body.get("labels")) and "scores" in body):
         return True
@@ -64,10 +72,10 @@ def is_result(body: dict[str, Any]) -> bool:
 def is_typed(outputs: Any) -> bool:
     """Whether outputs are pieces of one answer, which say each of what kind they are."""
     pieces = list_of(outputs)
-    return bool(pieces) and all(word(object_of(piece).get("type")) for piece in pieces)
+    return bool(pieces) and all(string_of(object_of(piece).get("type")) for piece in pieces)
 
 
-def of_tensors(body: dict[str, Any]) -> dict[str, Any]:
+def decode_tensors(body: dict[str, Any]) -> dict[str, Any]:
     """The body with what Triton's tensors say, as texts or vectors; any other body as it is.
 
     Such as `{"outputs": [{"name": "text_output", "datatype": "BYTES", "data": ["..."]}]}`.
@@ -77,7 +85,7 @@ def of_tensors(body: dict[str, Any]) -> dict[str, Any]:
         "datatype" in it and isinstance(it.get("data"), list) for it in tensors
     ):
         return body
-    named = {word(tensor.get("name")): tensor for tensor in reversed(tensors)}
+    named = {string_of(tensor.get("name")): tensor for tensor in reversed(tensors)}
     texts = [tensor for tensor in named.values() if tensor["datatype"] == "BYTES"]
     found = next((named[name] for name in _OF_TEXT if named.get(name) in texts), None)
     found = found or (texts[-1] if texts else None)
@@ -129,7 +137,7 @@ def vectors_in(body: dict[str, Any]) -> tuple[Any, bool]:
         vector = next((fields[name] for name in _PLACES if name in fields), element)
         inner = list_of(vector)  # a text's pieces, each with its own
         if inner and all("embedding" in object_of(it) for it in inner):
-            vectors.append([_vector(it["embedding"]) for it in in_order(inner)])
+            vectors.append([_vector(it["embedding"]) for it in by_index(inner)])
         else:
             vectors.append(_vector(_of_a_type(vector)))
     is_broken = not all(_is_vector(vector) for vector in vectors)
@@ -145,7 +153,7 @@ def _elements(body: dict[str, Any]) -> list[Any]:
         vectors = _of_a_type(found)
         is_several = isinstance(next(iter(list_of(vectors)), None), list | str)
         found = vectors if is_several else [cast("Any", found)]
-    return in_order(found)
+    return by_index(found)
 
 
 def _of_a_type(value: Any) -> Any:
@@ -184,8 +192,8 @@ def _is_vector(value: Any) -> bool:
     )
 
 
-def is_something(embedding: Any) -> bool:
+def has_numbers(embedding: Any) -> bool:
     """Whether there is a number in an embedding."""
     if isinstance(embedding, list):
-        return any(is_something(element) for element in cast("list[Any]", embedding))
+        return any(has_numbers(element) for element in cast("list[Any]", embedding))
     return embedding is not None

@@ -24,12 +24,12 @@ NO_SUCH_LIST = (NotFoundError, RejectedError, ForbiddenError, ProtocolError)
 _AT_ONCE = 500
 
 
-def rows_share_names(job: StoredJob) -> bool:
+def has_ambiguous_custom_ids(job: StoredJob) -> bool:
     """Whether a custom_id does not tell which row of the job is meant."""
     return job.source is None and msgspec.json.decode(job.spec).get("rows") == TWINS
 
 
-class RowNames:
+class RowLookup:
     """The rows of custom_ids in one batch of a job.
 
     Args:
@@ -58,7 +58,9 @@ class RowNames:
             return list(map(row_of, custom_ids))
         if self._twins is None:
             is_needed = self.kind == TWINS
-            self._twins = self._job.ledger.twins(self._part_number) if is_needed else {}
+            self._twins = (
+                self._job.ledger.rows_by_shared_custom_id(self._part_number) if is_needed else {}
+            )
         known: dict[str, int] = {}
         for start in range(0, len(custom_ids), _AT_ONCE):
             known |= self._job.ledger.rows_of_adopted(custom_ids[start : start + _AT_ONCE])

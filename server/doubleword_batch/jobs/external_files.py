@@ -22,7 +22,7 @@ from doubleword_batch.errors import (
     ProtocolError,
 )
 from doubleword_batch.jobs.disk_quota import check_disk_quota
-from doubleword_batch.jobs.extras import spec_of
+from doubleword_batch.jobs.extra_columns import spec_from_bodies
 from doubleword_batch.jobs.find import job_for_a_file
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.reuse.matches import chunks
@@ -37,7 +37,7 @@ from doubleword_batch.jobs.store.staging import (
 )
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.json_values import object_of
-from doubleword_batch.jobs.sync.row_names import NO_SUCH_LIST, OPEN, TWINS
+from doubleword_batch.jobs.sync.row_lookup import NO_SUCH_LIST, OPEN, TWINS
 from doubleword_batch.loose_json import decode_or_none
 from doubleword_batch.open_files import not_readable, open_regular
 from doubleword_batch.requests import (
@@ -107,7 +107,7 @@ def _job_of_file(ws: Workspace, path: Path, models: list[str]) -> tuple[StoredJo
         if known is not None:
             return StoredJob.of_record(ws, known), odd
         input_tokens, output_tokens = estimate_file_tokens(copy)
-        asked = spec_of(msgspec.structs.asdict(line.body) for line in request_lines(copy))
+        asked = spec_from_bodies(msgspec.structs.asdict(line.body) for line in request_lines(copy))
         job_id = ws.store.begin_job(
             building=staging.token,
             provider=ws.profile.name,
@@ -122,7 +122,7 @@ def _job_of_file(ws: Workspace, path: Path, models: list[str]) -> tuple[StoredJo
             output_tokens=output_tokens,
         )
         try:
-            open_rows(Ledger(ws.store, job_id), copy)
+            add_rows_of_file(Ledger(ws.store, job_id), copy)
             job = _publish(ws, job_id, path.stem, fingerprint, report, digest, staging)
         finally:
             ws.store.drop_unfinished(job_id)  # of a failure; a job that got its name stays
@@ -198,7 +198,7 @@ def _publish(
     return StoredJob.named(ws, name)
 
 
-async def read_input(job: StoredJob) -> StoredJob:
+async def read_input_file(job: StoredJob) -> StoredJob:
     """Read the input file of an adopted job, so that its rows are known.
 
     Where the file is gone, the batch's list of results says what was asked; where there is none,
@@ -274,7 +274,7 @@ def _leave_rows_open(job: StoredJob) -> StoredJob:
 def _know_rows(job: StoredJob, part: int, path: Path) -> StoredJob:
     models = {line.body.model for line in request_lines(path)}
     first = next(request_lines(path), None)
-    asked = spec_of(msgspec.structs.asdict(line.body) for line in request_lines(path))
+    asked = spec_from_bodies(msgspec.structs.asdict(line.body) for line in request_lines(path))
     if first is None:
         raise ProtocolError(f"The input file of {job.name} came back empty.", hint="Check the id.")
     size_bytes, digest = path.stat().st_size, sha256_of(path)
@@ -283,8 +283,8 @@ def _know_rows(job: StoredJob, part: int, path: Path) -> StoredJob:
     with job.store.transaction():
         if (known := job.reloaded()).rows is not None:  # another process was faster
             return known
-        rows = open_rows(job.ledger, path)
-        if job.ledger.has_twins():
+        rows = add_rows_of_file(job.ledger, path)
+        if job.ledger.has_shared_custom_ids():
             asked["rows"] = TWINS
         job.store.set_part(
             part, path=str(target), requests=rows, size_bytes=size_bytes, sha256=digest
@@ -303,7 +303,7 @@ def _know_rows(job: StoredJob, part: int, path: Path) -> StoredJob:
     return job.reloaded()
 
 
-def open_rows(ledger: Ledger, path: Path) -> int:
+def add_rows_of_file(ledger: Ledger, path: Path) -> int:
     """Open a row for each line of a request file; returns how many there are."""
     heads = enumerate(request_lines(path), start=1)
     rows = 0
