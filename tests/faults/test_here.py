@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from doubleword_batch.jobs.submit import create_batch, upload
 from faults.harness import (
     CONTENT,
     CREATE,
+    RESULTS,
     built,
     done,
     ended,
@@ -216,6 +218,22 @@ async def test_a_job_that_is_deleted_while_it_is_fetched_is_said_to_be(harness, 
             monkeypatch.setattr(failpoints, "observer", delete)
             with pytest.raises(StoreError, match=f"Job {job} was deleted"):
                 await fetched(ws, job, output_path="out.jsonl")
+
+
+async def test_a_job_that_is_deleted_when_lines_of_it_are_lacking_is_said_to_be(harness):
+    late = fault("late_lines", CONTENT, lines=5, times=None)
+
+    def now():
+        if sys._getframe(1).f_code.co_name == "waits":  # the moment before
+            ws.store.drop_job(ws.store.job_known(job).id)
+        return time.time()
+
+    with harness.serving(late, status(404, RESULTS, times=None)):
+        async with harness.workspace() as opened:
+            ws = dataclasses.replace(opened, now=now)
+            job = await done(ws)
+            with pytest.raises(StoreError, match=f"Job {job} was deleted"):
+                await fetched(ws, job)
 
 
 async def test_the_same_work_asked_for_twice_is_the_same_job_unless_a_new_run_is_wanted(harness):

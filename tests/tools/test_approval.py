@@ -12,7 +12,7 @@ from mcp.types import ElicitResult
 from agent import Agent
 from as_doubleword import as_doubleword
 from doubleword_batch import Jobs
-from doubleword_batch.jobs.store.approvals import ANSWER_SECONDS, Approvals
+from doubleword_batch.jobs.store.approvals import ANSWER_SECONDS, Approval, Approvals
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.library.approvals import JobApprovals
 from doubleword_batch.local.executors.faults import RequestFault
@@ -336,6 +336,23 @@ async def test_an_answer_is_for_one_job_is_used_once_and_runs_out(environment, f
             used = approvals.find(question.id)
     assert used.used_at is not None
     assert used.decided_by == "console"
+
+
+async def test_the_status_of_a_job_does_not_go_through_the_questions_about_others(
+    environment, faulty, reviews, monkeypatch
+):
+    with faulty() as server:
+        async with host(asking(environment, server), "auto") as a:
+            jobs = [
+                (await a.calls("create_batch_file", **DEAR, new_run=True))["job"] for _ in range(3)
+            ]
+            for job in jobs:
+                await a.fails("create_batch", job=job)
+            read, of = [], Approval.of
+            note = lambda columns: read.append(columns[1]) or of(columns)  # noqa: E731
+            monkeypatch.setattr(Approval, "of", note)
+            assert "approval" in (await a.calls("get_status", job=jobs[0])).fields
+    assert set(read) == {jobs[0]}
 
 
 async def test_no_tool_approves(environment, faulty, reviews):

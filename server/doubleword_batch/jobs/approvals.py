@@ -167,7 +167,7 @@ def open_question(ws: Workspace, job: int) -> Approval | None:
     if newest is None or newest.decision == "approved":
         return None
     if newest.decision is None:
-        return newest if newest.id in {found.id for found in approvals.open(now)} else None
+        return None if approvals.is_superseded(newest) else newest
     return newest if newest.decision_at(now) else None
 
 

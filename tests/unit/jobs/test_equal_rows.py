@@ -1,7 +1,9 @@
 """Which rows ask the same: keys, buckets on disk, key files, and the ledger of shared rows."""
 
+import errno
 import json
 import random
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -288,3 +290,28 @@ def test_a_store_of_before_opens_and_its_rows_share_nothing(tmp_path):
         0,
     )
     now.close()
+
+
+def test_a_key_file_that_can_be_neither_written_nor_removed_says_that_it_was_not_written(tmp_path):
+    keys = EqualRows(tmp_path, shares=True)
+    key_file_path(tmp_path).mkdir()
+    with pytest.raises(StoreError, match=r"keys\.bin") as caught:
+        keys.write_keys(lambda *_: None)
+    assert caught.value.code == "not_written"
+
+
+def test_scratch_that_another_program_holds_open_keeps_no_job_from_being_made(
+    tmp_path, monkeypatch
+):
+    def held(path, *, missing_ok=False):
+        raise PermissionError(errno.EACCES, "another program has it open", str(path))
+
+    monkeypatch.setattr(key_file, "_MOST_IN_MEMORY", 0)
+    keys = EqualRows(tmp_path, shares=True)
+    key = bytes(key_file.KEY_BYTES)
+    keys.first_row(0, key)
+    with monkeypatch.context() as changed:
+        changed.setattr(Path, "unlink", held)
+        keys.write_keys(lambda *_: None)
+    with KeyFile(tmp_path) as found:
+        assert list(found.rows_of([key])) == [(key, 0)]

@@ -74,8 +74,9 @@ class Buckets:
         return records
 
     def remove(self) -> None:
-        """Remove the file, if there is one."""
-        self._path.unlink(missing_ok=True)
+        """Remove the file, if there is one; where that fails it lies there and is nobody's."""
+        with suppress(OSError):
+            self._path.unlink()
 
     def _read(self, bucket: int) -> bytes:
         places = self._written[bucket]

@@ -151,7 +151,9 @@ class BatchReader:
         if has_rows and not has_pending:
             return False
         now = ws.now()
-        since = ws.store.incomplete_since(run, now, has_news=self._moved > 0)
+        with ws.store.transaction():
+            self._job.reloaded()  # of a job that was deleted nobody waits
+            since = ws.store.incomplete_since(run, now, has_news=self._moved > 0)
         if has_rows and (gives_up or now - since >= _LONGEST_WAIT_SECONDS):
             return False
         append_lines(stored_lines_path(self._job, run.id, _UNREADABLE), 0, self._odd or b"\n")
