@@ -55,8 +55,8 @@ def test_a_link_that_leads_nowhere_yet_makes_no_file_there(
 @pytest.mark.parametrize("name", OWN)
 def test_a_pipe_in_the_place_of_a_file_of_ours_is_not_waited_for(work, name):
     os.mkfifo(work / name)
-    with pytest.raises(script_module("ending").Stop, match="not a file"):
-        script_module("whole_files").open_own(work / name, "rb")
+    with pytest.raises(script_module("cli").ScriptError, match="not a file"):
+        script_module("atomic_files").open_own(work / name, "rb")
 
 
 HONEST = {
@@ -92,7 +92,7 @@ STRANGE = [
 def test_a_journal_of_strange_entries_cannot_be_read(work, entries):
     (work / "requests.jsonl").write_bytes(b"{}\n")
     (work / "requests.jsonl.state.json").write_bytes(entries)
-    with pytest.raises(script_module("ending").Stop, match="cannot be read"):
+    with pytest.raises(script_module("cli").ScriptError, match="cannot be read"):
         script_module("journal").Journal(work / "requests.jsonl", "http://127.0.0.1/v1")
 
 

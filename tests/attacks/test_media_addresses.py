@@ -9,7 +9,7 @@ from doubleword_batch.providers import profile
 from doubleword_batch.requests import validate_request_file
 from skill.places import script_module
 
-checking, limits = script_module("checking"), script_module("limits")
+validate, limits = script_module("validate"), script_module("limits")
 INSIDE = "https://169.254.169.254/latest"
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
 
@@ -70,7 +70,7 @@ def kinds(tmp_path):
         path.write_text(text, encoding="utf-8", newline="\n")
         report = validate_request_file(path, profile("generic"))
         found = {group.kind: group.first[0].message for group in report.groups}
-        of_skill = checking.check_file(path, limits.Limits()).faults
+        of_skill = validate.check_file(path, limits.Limits()).faults
         assert list(of_skill) == list(found)
         if "media_address" in found:
             assert of_skill["media_address"][0].message == found["media_address"]

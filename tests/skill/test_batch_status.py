@@ -7,8 +7,8 @@ from doubleword_batch.models import Batch, Page
 from skill.places import script_module
 
 batch_status = script_module("batch_status")
-Stop = script_module("ending").Stop
-Unlisted = script_module("refusals").Unlisted
+ScriptError = script_module("cli").ScriptError
+IncompleteListError = script_module("errors").IncompleteListError
 STATUSES = (
     "COMPLETED", "Completed ", "succeeded", "JOB_STATE_SUCCEEDED", "PartiallyCompleted", "done",
     "CANCELED", "Stopped", "CANCELLATION_REQUESTED", "TIMEOUT_EXCEEDED", "error", "failed",
@@ -48,7 +48,7 @@ def test_a_page_is_read_whatever_its_list_is_called(name):
 def test_what_has_no_list_is_not_an_empty_page(page):
     with pytest.raises(ValueError, match="data"):
         Page[Batch].model_validate(page)
-    with pytest.raises(Stop, match="has no list"):
+    with pytest.raises(ScriptError, match="has no list"):
         batch_status.objects_of(page)
 
 
@@ -94,10 +94,10 @@ class WithoutEnd:
 def test_a_list_without_an_end_is_read_as_far_as_what_is_looked_for_may_be(monkeypatch):
     monkeypatch.setattr(batch_status, "_MOST_LISTED", 1_000)
     upwards, downwards = WithoutEnd(3600), WithoutEnd(-3600)
-    assert len(list(batch_status.listed(upwards, "/batches", {}, None))) == 300
-    assert len(list(batch_status.listed(downwards, "/batches", {}, 2e9))) == 300
+    assert len(list(batch_status.entries_since(upwards, "/batches", {}, None))) == 300
+    assert len(list(batch_status.entries_since(downwards, "/batches", {}, 2e9))) == 300
     week_ago = 2e9 - 500 * 3600
-    assert len(list(batch_status.listed(downwards, "/batches", {}, week_ago))) == 525
+    assert len(list(batch_status.entries_since(downwards, "/batches", {}, week_ago))) == 525
     for endless, since in ((upwards, 2e9), (downwards, 0)):
-        with pytest.raises(Unlisted, match="more than 1,000 entries"):
-            list(batch_status.listed(endless, "/batches", {}, since))
+        with pytest.raises(IncompleteListError, match="more than 1,000 entries"):
+            list(batch_status.entries_since(endless, "/batches", {}, since))

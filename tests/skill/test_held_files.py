@@ -13,8 +13,8 @@ ACCESS_DENIED, SHARING_VIOLATION = 5, 32
 @pytest.fixture
 def written(tmp_path, monkeypatch):
     """Write over a file that Windows does not let go, for so many times."""
-    whole_files = script_module("whole_files")
-    monkeypatch.setattr(whole_files, "_PATIENCE_SECONDS", 0.1)
+    atomic_files = script_module("atomic_files")
+    monkeypatch.setattr(atomic_files, "_PATIENCE_SECONDS", 0.1)
     path = tmp_path / "requests.jsonl"
     path.write_bytes(b"old")
     real = Path.replace
@@ -30,7 +30,7 @@ def written(tmp_path, monkeypatch):
             raise error
 
         monkeypatch.setattr(Path, "replace", replace)
-        whole_files.write_whole(path, [b"new"])
+        atomic_files.write_whole(path, [b"new"])
         return path.read_bytes()
 
     return write
@@ -45,7 +45,7 @@ def test_one_that_is_held_for_a_moment_is_replaced(written, code):
 def test_one_that_stays_open_elsewhere_is_named_as_that(written, code):
     with pytest.raises(Exception, match="Another program has") as stopped:
         written(code, times=1_000)
-    assert type(stopped.value).__name__ == "Stop"
+    assert type(stopped.value).__name__ == "ScriptError"
 
 
 def test_one_that_may_not_be_written_is_not_said_to_be_open_elsewhere(written, monkeypatch):
@@ -60,17 +60,17 @@ def test_one_that_may_not_be_written_is_not_said_to_be_open_elsewhere(written, m
 def test_a_name_that_windows_cannot_have_is_refused_and_nothing_is_written(
     tmp_path, monkeypatch, name
 ):
-    whole_files = script_module("whole_files")
-    monkeypatch.setattr(whole_files, "_IS_WINDOWS", True)
+    atomic_files = script_module("atomic_files")
+    monkeypatch.setattr(atomic_files, "_IS_WINDOWS", True)
     with pytest.raises(Exception, match="Windows can have no file of the name") as stopped:
-        whole_files.write_whole(tmp_path / name, [b"x"])
-    assert type(stopped.value).__name__ == "Stop"
+        atomic_files.write_whole(tmp_path / name, [b"x"])
+    assert type(stopped.value).__name__ == "ScriptError"
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["contents.csv", "nul_1.jsonl", "a (1) ä [b].jsonl", ".hidden"])
 def test_a_name_that_windows_can_have_is_written(tmp_path, monkeypatch, name):
-    whole_files = script_module("whole_files")
-    monkeypatch.setattr(whole_files, "_IS_WINDOWS", True)
-    whole_files.write_whole(tmp_path / name, [b"x"])
+    atomic_files = script_module("atomic_files")
+    monkeypatch.setattr(atomic_files, "_IS_WINDOWS", True)
+    atomic_files.write_whole(tmp_path / name, [b"x"])
     assert (tmp_path / name).read_bytes() == b"x"

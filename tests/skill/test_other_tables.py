@@ -69,7 +69,7 @@ async def test_an_upload_of_a_table_says_how_to_make_a_job_of_it(tmp_path):
 def test_the_skill_stops_at_a_table_and_names_the_script_that_makes_a_request_file(tmp_path):
     path = tmp_path / "reviews.csv"
     path.write_text("id,text\n1,good\n", encoding="utf-8", newline="\n")
-    stop = script_module("ending").Stop
+    stop = script_module("cli").ScriptError
     with pytest.raises(stop) as told:
         script_module("tables").refuse_table(path)
     assert "is a table and not a request file" in str(told.value)

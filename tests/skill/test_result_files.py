@@ -8,9 +8,9 @@ from result_files import LAYOUTS, NOT_READ
 from skill.places import script_module
 from skill.servers import answering
 
-answers, api, collection, file_encoding, ending, ledger, settings = (
+answers, api, result_files, file_encoding, cli, ledger, settings = (
     script_module(name)
-    for name in ("answers", "api", "collection", "file_encoding", "ending", "ledger", "settings")
+    for name in ("answers", "api", "result_files", "file_encoding", "cli", "ledger", "settings")
 )
 
 
@@ -27,7 +27,7 @@ def read(tmp_path, monkeypatch):
     def read(content):
         with answering(200, content, {"Content-Length": str(len(content))}) as (url, _):
             monkeypatch.setenv("DOUBLEWORD_BASE_URL", url)
-            file = collection.LineFile(tmp_path / "out.jsonl", 10)
+            file = result_files.LineFile(tmp_path / "out.jsonl", 10)
             file.read_on(api.Api(settings.read_settings(), 0), "/files/f/content")
         file.refuse_if_unreadable()
         file.publish()
@@ -64,7 +64,7 @@ def test_a_line_in_which_the_reader_makes_a_mistake_costs_no_other_its_answer(re
 @pytest.mark.parametrize("kind", NOT_READ)
 def test_answers_in_a_file_that_cannot_be_read_are_not_called_lost(read, kind):
     content, words = NOT_READ[kind]
-    with pytest.raises(ending.Stop, match=f"{words}|no line of it can be read|no result lines"):
+    with pytest.raises(cli.ScriptError, match=f"{words}|no line of it can be read|no result lines"):
         read(content)
 
 
@@ -85,14 +85,14 @@ def test_what_cannot_be_read_of_a_file_downloaded_by_hand_is_said(kind, tmp_path
     path = tmp_path / "out.bin"
     content, words = NOT_READ[kind]
     path.write_bytes(content)
-    with pytest.raises(ending.Stop, match=words), file_encoding.in_lines([path]):
+    with pytest.raises(cli.ScriptError, match=words), file_encoding.in_lines([path]):
         raise AssertionError
 
 
 def test_a_packed_file_that_was_cut_is_not_taken_for_a_whole_one(tmp_path):
     path = tmp_path / "out.gz"
     path.write_bytes(LAYOUTS["packed with gzip"]([answer(row) for row in range(1, 11)])[:-20])
-    with pytest.raises(ending.Stop, match="was cut"), file_encoding.in_lines([path]):
+    with pytest.raises(cli.ScriptError, match="was cut"), file_encoding.in_lines([path]):
         raise AssertionError
 
 

@@ -119,7 +119,7 @@ async def test_an_answer_that_trickles_ends(tmp_path, tls, asked, part):
     drip = {"head": (HEAD, b"X: y\r\n"), "body": (HEAD + b"\r\n{", b" ")}[part]
     async with serving(Answer(drip[0], drip_with=drip[1]), tls=context) as server:
         ran = await run(tmp_path, server.base_url, certificate, code=SLOW % asked)
-    assert ran.stdout.startswith("Lost"), ran.stdout + ran.stderr
+    assert ran.stdout.startswith("TransportError"), ran.stdout + ran.stderr
 
 
 async def test_a_packed_answer_is_not_unpacked(tmp_path):
@@ -172,7 +172,7 @@ async def test_a_line_that_is_too_long_costs_its_own_row_only(tmp_path, place, e
 async def test_a_line_that_is_too_long_and_cut_is_asked_for_again(tmp_path):
     async with serving(sent(long_line()[:-9])) as server:
         ran = await run(tmp_path, server.base_url, None, code=LONG)
-    assert ran.stdout.startswith("Cut"), ran.stdout + ran.stderr
+    assert ran.stdout.startswith("TruncatedFileError"), ran.stdout + ran.stderr
     assert "its last line is cut" in ran.stdout
 
 
@@ -183,12 +183,14 @@ from batchkit.settings import read_settings
 asked = api.Api(read_settings(), 5)
 try:
     print(getattr(asked, sys.argv[1])("/batches/b"))
-except api.Lost as error:
-    print("Lost", error.may_have_happened)
+except api.TransportError as error:
+    print("TransportError", error.may_have_happened)
 """
 
 
-@pytest.mark.parametrize(("call", "printed"), [("get", "{'id': 'b'}"), ("post", "Lost True")])
+@pytest.mark.parametrize(
+    ("call", "printed"), [("get", "{'id': 'b'}"), ("post", "TransportError True")]
+)
 async def test_an_object_that_ends_in_the_middle_is_a_lost_answer(tmp_path, call, printed):
     cut = Answer(b'HTTP/1.0 200 X\r\n\r\n{"id": "b')
     code = ASK_TWICE.replace("sys.argv[1]", repr(call))
@@ -214,7 +216,7 @@ asked = api.Api(read_settings(), 2)
 try:
     for _ in range(2):
         print(asked.get("/batches/b"))
-except api.Refused as error:
+except api.ApiError as error:
     print(error)
 """
 

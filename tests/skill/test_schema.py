@@ -15,7 +15,7 @@ from skill.places import script_module
 read_by_script = script_module("answers").read_line
 Checker = script_module("schema").Checker
 Ledger = script_module("ledger").Ledger
-SchemaCheck = script_module("structured").SchemaCheck
+SchemaCheck = script_module("schema_check").SchemaCheck
 
 PATTERNS = ["^a", "b$", "^[a-z]+$", r"^\d{4}-\d{2}-\d{2}$", "^(a|b)", "[0-9]"]
 TYPES = ["object", "array", "string", "number", "integer", "boolean", "null", ["string", "null"]]

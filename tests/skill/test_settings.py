@@ -31,7 +31,7 @@ def test_quotes_and_variables_that_nothing_read_are_refused_with_their_name(
         monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigError) as ours:
         Settings.from_environment(environment)
-    with pytest.raises(script_module("ending").Stop) as skills:
+    with pytest.raises(script_module("cli").ScriptError) as skills:
         script_module("settings").read_settings()
     for told in (str(ours.value), str(skills.value)):
         assert name in told
@@ -50,7 +50,7 @@ FAMILIES = {
 def test_the_skill_sends_rows_and_key_where_the_package_sends_them_or_nowhere(monkeypatch, named):
     for name in [name for name in os.environ if name.startswith(("DOUBLEWORD_", "OPENAI_"))]:
         monkeypatch.delenv(name)
-    stop, read_settings = script_module("ending").Stop, script_module("settings").read_settings
+    stop, read_settings = script_module("cli").ScriptError, script_module("settings").read_settings
     sent = 0
     for values in product(*FAMILIES.values()):
         given = dict(zip(FAMILIES, values, strict=True)) | {"DOUBLEWORD_BATCH_PROVIDER": named}
@@ -124,7 +124,7 @@ def test_an_address_means_the_same_server_to_the_skill_and_to_the_package(addres
 def test_an_address_that_the_package_refuses_the_skill_refuses_too(addressed, url, words):
     with pytest.raises(ConfigError) as ours:
         Settings.from_environment(addressed(url))
-    with pytest.raises(script_module("ending").Stop) as skills:
+    with pytest.raises(script_module("cli").ScriptError) as skills:
         script_module("settings").read_settings()
     for told in (str(ours.value), str(skills.value)):
         assert "DOUBLEWORD_BASE_URL" in told

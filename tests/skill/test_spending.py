@@ -102,7 +102,7 @@ def test_no_line_has_two_of_what_counts(tmp_path):
     file = tmp_path / "ready.jsonl"
     line = b'{"url": "/v1/chat/completions", "body": {"model": "m"}, "Body": {"max_tokens": 5}}'
     file.write_bytes(line + b"\n")
-    with pytest.raises(script_module("ending").Stop, match="twice"):
+    with pytest.raises(script_module("cli").ScriptError, match="twice"):
         script_module("spending").most_output_tokens(file)
 
 

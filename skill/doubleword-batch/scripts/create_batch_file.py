@@ -15,14 +15,15 @@ sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # which `python3 -I` leaves out
 
 from batchkit import strict_json
-from batchkit.ending import (
+from batchkit.atomic_files import PartFiles
+from batchkit.cli import (
     OFFLINE,
     Exit,
-    Stop,
+    ScriptError,
     count,
-    end,
     note,
     quoted,
+    run_script,
     say,
     script_parser,
 )
@@ -35,7 +36,6 @@ from batchkit.request_lines import (
     text_of_file,
 )
 from batchkit.tables import open_table
-from batchkit.whole_files import PartFiles
 
 if TYPE_CHECKING:
     import argparse
@@ -63,7 +63,7 @@ def main() -> Exit:
     options = _parser().parse_args()
     limits = Limits(max_requests=options.max_requests, max_file_bytes=options.max_file_bytes)
     if (options.table is None) == (options.requests is None):
-        raise Stop(Exit.USAGE, "Give either a table or --requests.", "See --help.")
+        raise ScriptError(Exit.USAGE, "Give either a table or --requests.", "See --help.")
     made = _from_table(options, limits) if options.table else _from_list(options)
     rows = written = body_bytes = skipped = blank = 0
     first = b""
@@ -82,7 +82,7 @@ def main() -> Exit:
             written += 1
             body_bytes += size
         if not written:
-            raise Stop(Exit.INPUT, f"None of the {rows} rows can become a request.")
+            raise ScriptError(Exit.INPUT, f"None of the {rows} rows can become a request.")
         parts.publish()
     for path in parts.paths:
         say(f"wrote {path}")
@@ -96,7 +96,7 @@ def main() -> Exit:
 def _from_table(options: argparse.Namespace, limits: Limits) -> Iterator[tuple[bytes, int] | None]:
     """The request of each row, None for a blank one."""
     if options.prompt is None:
-        raise Stop(Exit.USAGE, "A table needs a --prompt.", "See --help.")
+        raise ScriptError(Exit.USAGE, "A table needs a --prompt.", "See --help.")
     table = open_table(Path(options.table))
     spec = Spec(
         endpoint=options.endpoint,
@@ -113,7 +113,7 @@ def _from_table(options: argparse.Namespace, limits: Limits) -> Iterator[tuple[b
             return
         if lines.is_constant and number > 1:
             shown = ", ".join(quoted(name, 60) for name in table.columns[:_COLUMNS_SHOWN])
-            raise Stop(
+            raise ScriptError(
                 Exit.INPUT,
                 "The prompt uses no column, so it would ask the same of every row.",
                 f"Write {{{{ column }}}} where a row's value belongs. The columns are {shown}.",
@@ -128,11 +128,11 @@ def _from_list(options: argparse.Namespace) -> Iterator[tuple[bytes, int]]:
             return
         body = entry.get("body", entry)
         if not isinstance(body, dict):
-            raise Stop(Exit.INPUT, f"The body of request {number} is not an object.")
+            raise ScriptError(Exit.INPUT, f"The body of request {number} is not an object.")
         model = {"model": options.model} if options.model else {}
         whole = {**model, **body, **params}
         if not isinstance(whole.get("model"), str):
-            raise Stop(Exit.INPUT, f"Request {number} names no model.", "Give --model.")
+            raise ScriptError(Exit.INPUT, f"Request {number} names no model.", "Give --model.")
         is_line = body is not entry
         custom_id = str(entry.get("custom_id") or f"r{number}") if is_line else f"r{number}"
         url = str(entry.get("url") or options.endpoint) if is_line else options.endpoint
@@ -147,7 +147,7 @@ def _text(given: str) -> str:
     try:
         return text_of_file(Path(given[1:])).removesuffix("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise Stop(Exit.INPUT, f"{quoted(given[1:])} cannot be read: {error}.") from None
+        raise ScriptError(Exit.INPUT, f"{quoted(given[1:])} cannot be read: {error}.") from None
 
 
 def _schema(given: str) -> dict[str, Any]:
@@ -155,9 +155,11 @@ def _schema(given: str) -> dict[str, Any]:
     try:
         schema = strict_json.decode(text)
     except ValueError as error:
-        raise Stop(Exit.INPUT, f"--schema is not JSON: {error}.") from None
+        raise ScriptError(Exit.INPUT, f"--schema is not JSON: {error}.") from None
     if not isinstance(schema, dict) or schema.get("type") != "object":
-        raise Stop(Exit.INPUT, '--schema is not JSON Schema with "type": "object" at its top.')
+        raise ScriptError(
+            Exit.INPUT, '--schema is not JSON Schema with "type": "object" at its top.'
+        )
     return schema
 
 
@@ -166,7 +168,7 @@ def _params(given: list[str]) -> dict[str, Any]:
     for pair in given:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise Stop(Exit.USAGE, f"{quoted(pair)} is not NAME=VALUE.", "See --help.")
+            raise ScriptError(Exit.USAGE, f"{quoted(pair)} is not NAME=VALUE.", "See --help.")
         try:
             params[name] = json.loads(value)
         except ValueError:
@@ -174,7 +176,7 @@ def _params(given: list[str]) -> dict[str, Any]:
         try:
             strict_json.encode(params[name])
         except ValueError as error:
-            raise Stop(Exit.INPUT, f"--param {quoted(name)}: {error}.") from None
+            raise ScriptError(Exit.INPUT, f"--param {quoted(name)}: {error}.") from None
     return params
 
 
@@ -200,4 +202,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    end(main)
+    run_script(main)

@@ -22,7 +22,7 @@ from batchkit.batch_status import (
     objects_of,
     status_of,
 )
-from batchkit.ending import Exit, count, end, quoted, say, script_parser, seconds
+from batchkit.cli import Exit, count, quoted, run_script, say, script_parser, seconds
 from batchkit.json_values import object_of
 from batchkit.settings import read_settings
 
@@ -93,4 +93,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    end(main)
+    run_script(main)

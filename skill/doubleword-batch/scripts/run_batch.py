@@ -21,10 +21,10 @@ sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # which `python3 -I` leaves out
 
 from batchkit.api import Api
-from batchkit.ending import Exit, end, script_parser, seconds, usd
+from batchkit.backoff import TimeLimit
+from batchkit.cli import Exit, run_script, script_parser, seconds, usd
 from batchkit.journal import locked
-from batchkit.patience import GivenTime
-from batchkit.run import Run, Terms
+from batchkit.run import Run, RunOptions
 from batchkit.settings import read_settings
 
 if TYPE_CHECKING:
@@ -36,15 +36,15 @@ _CANCEL_SECONDS = 60.0
 def main() -> Exit:
     """Submit every file, then follow each to its end."""
     options = _parser().parse_args()
-    given = GivenTime(options.timeout)
+    time_limit = TimeLimit(options.timeout)
     settings = read_settings()
-    api = Api(settings, options.patience, given)
+    api = Api(settings, options.patience, time_limit)
     with ExitStack() as locks:
         paths = [Path(file) for file in options.files]
         for path in paths:
             locks.enter_context(locked(path))
-        terms = Terms(options.window, options.max_cost, options.poll, options.in_doubt)
-        runs = [Run(api, settings, path, terms) for path in paths]
+        run_options = RunOptions(options.window, options.max_cost, options.poll, options.in_doubt)
+        runs = [Run(api, settings, path, run_options) for path in paths]
         for run in runs:
             if options.estimate:
                 run.estimate()
@@ -55,8 +55,8 @@ def main() -> Exit:
         if options.estimate or options.no_wait:
             return Exit.DONE
         if options.timeout is None and options.cancel:
-            given = GivenTime(_CANCEL_SECONDS)
-        return max(run.follow(given) for run in runs)
+            time_limit = TimeLimit(_CANCEL_SECONDS)
+        return max(run.follow(time_limit) for run in runs)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -93,4 +93,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    end(main)
+    run_script(main)

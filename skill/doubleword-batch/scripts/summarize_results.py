@@ -19,12 +19,13 @@ sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # which `python3 -I` leaves out
 
 from batchkit.answer_table import answer_table, asked_by, in_source_order
-from batchkit.ending import (
+from batchkit.atomic_files import write_whole
+from batchkit.cli import (
     OFFLINE,
     Exit,
-    Stop,
-    end,
+    ScriptError,
     quoted,
+    run_script,
     say,
     script_parser,
 )
@@ -37,7 +38,6 @@ from batchkit.ledger import (
 )
 from batchkit.plain_text import one_line
 from batchkit.tables import open_table
-from batchkit.whole_files import write_whole
 
 if TYPE_CHECKING:
     import argparse
@@ -55,11 +55,13 @@ def main() -> Exit:
     options = _parser().parse_args()
     for path in (options.table, options.retry):
         if path is not None and path.exists() and not options.overwrite:
-            raise Stop(Exit.INPUT, f"{quoted(str(path))} is there already.", "Use --overwrite.")
+            raise ScriptError(
+                Exit.INPUT, f"{quoted(str(path))} is there already.", "Use --overwrite."
+            )
     if options.retry is not None and not options.requests:
-        raise Stop(Exit.USAGE, "--retry needs --requests.", "See --help.")
+        raise ScriptError(Exit.USAGE, "--retry needs --requests.", "See --help.")
     if options.source is not None and options.table is None:
-        raise Stop(Exit.USAGE, "--source needs --table.", "See --help.")
+        raise ScriptError(Exit.USAGE, "--source needs --table.", "See --help.")
     with in_lines(options.results) as results:
         return _summarize(options, results)
 
@@ -199,4 +201,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    end(main)
+    run_script(main)

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # which `python3 -I` leaves out
 
-from batchkit.checking import FIXES, check_file
-from batchkit.ending import OFFLINE, Exit, end, say, script_parser
+from batchkit.cli import OFFLINE, Exit, run_script, say, script_parser
 from batchkit.limits import Limits
 from batchkit.tables import refuse_table
+from batchkit.validate import FIXES, check_file
 
 if TYPE_CHECKING:
     import argparse
 
-    from batchkit.checking import Report
+    from batchkit.validate import Report
 
 
 def main() -> Exit:
@@ -75,4 +75,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    end(main)
+    run_script(main)

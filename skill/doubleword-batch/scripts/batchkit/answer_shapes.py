@@ -10,22 +10,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from batchkit.finish_reasons import ending_of, text_of
+from batchkit.body_shapes import decode_tensors, is_bare_answer, is_typed, listed_choices
+from batchkit.finish_reasons import reason_ending, reason_text
 from batchkit.json_values import (
-    as_json,
+    as_list,
+    by_index,
     count_of,
-    first,
-    in_order,
+    first_value,
+    json_text,
     list_of,
-    listed,
     object_of,
-    word,
+    string_of,
 )
-from batchkit.listed import is_result, is_typed, listed_choices, of_tensors
 from batchkit.loose_json import decode_or_none
-from batchkit.stream_pieces import CUT
-from batchkit.thoughts import says_nothing
-from batchkit.vectors import has_vectors, is_something, vectors_in
+from batchkit.reasoning import has_no_answer
+from batchkit.stream_chunks import CUT
+from batchkit.vectors import has_numbers, has_vectors, vectors_in
 
 _INPUT_TOKENS = (
     "prompt_tokens", "input_tokens", "promptTokenCount", "inputTokens", "promptTokens",
@@ -106,14 +106,14 @@ class Answer:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing that could be called an answer."""
-        has_text = self.text is not None and not says_nothing(self.text)
-        return not (has_text or self.tool_calls or self.audio) and not is_something(self.embedding)
+        has_text = self.text is not None and not has_no_answer(self.text)
+        return not (has_text or self.tool_calls or self.audio) and not has_numbers(self.embedding)
 
 
 def answer_of(body: dict[str, Any]) -> Answer:
     """The answer in a body that is not an error."""
     answer = _answer(body)
-    usage = object_of(first(body, _USAGES))
+    usage = object_of(first_value(body, _USAGES))
     usage = object_of(usage.get("tokens")) or usage
     answer.input_tokens = count_of(_first_of(usage, _INPUT_TOKENS, body, _READ))
     answer.output_tokens = count_of(_first_of(usage, _OUTPUT_TOKENS, body, _WRITTEN))
@@ -123,18 +123,18 @@ def answer_of(body: dict[str, Any]) -> Answer:
 def _first_of(
     usage: dict[str, Any], names: tuple[str, ...], body: dict[str, Any], at_the_top: tuple[str, ...]
 ) -> Any:
-    told = first(usage, names)
-    return first(body, at_the_top) if told is None else told
+    told = first_value(usage, names)
+    return first_value(body, at_the_top) if told is None else told
 
 
 def _answer(body: dict[str, Any]) -> Answer:
-    body = of_tensors(body)
-    choices = listed(body.get("choices"))
+    body = decode_tensors(body)
+    choices = as_list(body.get("choices"))
     if choices or isinstance(body.get("choices"), list):
         return _of_choices(
-            [_choice(object_of(choice) or {"text": choice}) for choice in in_order(choices)]
+            [_choice(object_of(choice) or {"text": choice}) for choice in by_index(choices)]
         )
-    if listed(body.get("candidates")) or any(name in body for name in _FEEDBACKS):
+    if as_list(body.get("candidates")) or any(name in body for name in _FEEDBACKS):
         return _of_candidates(body)
     if "output" in body or "output_text" in body or is_typed(body.get("outputs")):
         return _of_response(body)
@@ -154,7 +154,7 @@ def _of_other_names(body: dict[str, Any]) -> Answer:
     choices = listed_choices(body)
     if choices or body.get("choices", ...) is None:
         return _of_choices([_choice(choice) for choice in choices])
-    return Answer(text=as_json(body), is_unknown=not is_result(body))
+    return Answer(text=json_text(body), is_unknown=not is_bare_answer(body))
 
 
 def _is_word(body: dict[str, Any]) -> bool:
@@ -169,12 +169,12 @@ def _of_choices(choices: list[Answer]) -> Answer:
 
 
 def _choice(choice: dict[str, Any]) -> Answer:
-    message = first(choice, ("message", "delta", "messages"))
+    message = first_value(choice, ("message", "delta", "messages"))
     if message is None and "content" in choice:
         message = choice
     fields = object_of(message) or object_of(next(iter(list_of(message)[-1:]), None))
     if isinstance(message, dict) or fields:
-        answer = _content(first(fields, ("content", "text")))
+        answer = _content(first_value(fields, ("content", "text")))
         _add_parts_of_message(answer, fields)
         answer.text = answer.text or _text(choice.get("text"))
     else:
@@ -191,15 +191,15 @@ def _end_of(choice: dict[str, Any], message: dict[str, Any]) -> Any:
     A stop token or text that some servers name beside it is no reason.
     """
     usual = choice.get("finish_reason", choice.get("stop_reason"))
-    if text_of(usual):
+    if reason_text(usual):
         return usual
     told = (place[name] for place in (choice, message) for name in _ENDS if name in place)
-    return next((end for end in told if text_of(end) and ending_of(end) != "unknown"), usual)
+    return next((it for it in told if reason_text(it) and reason_ending(it) != "unknown"), usual)
 
 
 def _add_parts_of_message(answer: Answer, message: dict[str, Any]) -> None:
     """What chat keeps beside the content: tool calls, the legacy one too, refusal, speech."""
-    calls = listed(first(message, ("tool_calls", "toolCalls")))
+    calls = as_list(first_value(message, ("tool_calls", "toolCalls")))
     if not calls and isinstance(message.get("function_call"), dict):
         calls = [{"function": message["function_call"]}]
     for call in filter(None, map(object_of, calls)):
@@ -210,9 +210,9 @@ def _add_parts_of_message(answer: Answer, message: dict[str, Any]) -> None:
         answer.audio = audio["data"] or None
     if answer.text is None:
         answer.text = _text(audio.get("transcript"))
-    images = listed(message.get("images"))
+    images = as_list(message.get("images"))
     if images and not (answer.text or answer.tool_calls):
-        answer.text = as_json(images)
+        answer.text = json_text(images)
 
 
 def _of_response(body: dict[str, Any]) -> Answer:
@@ -231,7 +231,7 @@ def _of_response(body: dict[str, Any]) -> Answer:
         status = "incomplete"
     if status == "incomplete":
         answer.finish_reason = object_of(body.get("incomplete_details")).get("reason") or status
-    elif ending_of(status) == "failed":
+    elif reason_ending(status) == "failed":
         answer.finish_reason = status
     else:
         answer.finish_reason = body.get("stopReason") or "stop"
@@ -254,16 +254,16 @@ def _unwrapped(output: Any) -> Any:
 
 def _of_candidates(body: dict[str, Any]) -> Answer:
     choices: list[Answer] = []
-    for candidate in map(object_of, listed(body.get("candidates"))):
-        answer = _content(first(candidate, ("content", "text")))
+    for candidate in map(object_of, as_list(body.get("candidates"))):
+        answer = _content(first_value(candidate, ("content", "text")))
         places = (candidate, object_of(candidate.get("metadata")))
-        ends = (first(place, ("finishReason", "finish_reason")) for place in places)
+        ends = (first_value(place, ("finishReason", "finish_reason")) for place in places)
         answer.finish_reason = next((end for end in ends if end is not None), None)
         answer.logprobs = candidate.get("logprobsResult")
         choices.append(answer)
     answer = _of_choices(choices)
-    feedback = object_of(first(body, _FEEDBACKS[1:]))
-    blocked = first(feedback, ("blockReason", "block_reason"))
+    feedback = object_of(first_value(body, _FEEDBACKS[1:]))
+    blocked = first_value(feedback, ("blockReason", "block_reason"))
     if not choices and blocked is not None:
         answer.finish_reason = "blocked"
     return answer
@@ -282,7 +282,7 @@ def _of_message(body: dict[str, Any], message: Any) -> Answer:
         answer.finish_reason = "limit"
     if body.get("done") is False:  # a piece of Ollama's stream
         answer.finish_reason = answer.finish_reason or CUT
-    if ending_of(answer.finish_reason) == "refused" and answer.text and "stop_reason" in body:
+    if reason_ending(answer.finish_reason) == "refused" and answer.text and "stop_reason" in body:
         answer.refusal = answer.text
     return answer
 
@@ -302,7 +302,7 @@ def _content(content: Any) -> Answer:
         fields = object_of(piece)
         if not fields:
             continue
-        kind = word(fields.get("type"))
+        kind = string_of(fields.get("type"))
         is_thought = kind in _THOUGHTS or "reasoningContent" in fields
         if is_thought or kind in _ON_THE_WAY or fields.get("thought") is True:
             continue
@@ -317,7 +317,7 @@ def _content(content: Any) -> Answer:
             strange.append(piece)
     answer.text = "".join(texts) or None
     if strange and not (answer.text or answer.tool_calls or answer.refusal):
-        answer.text = as_json(strange if isinstance(content, list) else strange[0])
+        answer.text = json_text(strange if isinstance(content, list) else strange[0])
     answer.logprobs = probabilities or None
     return answer
 
@@ -327,7 +327,7 @@ def _pieces(content: Any) -> list[Any]:
     if isinstance(content, dict):
         return _pieces_of(object_of(content))
     if not isinstance(content, list):
-        told = content if isinstance(content, str) else as_json(content)
+        told = content if isinstance(content, str) else json_text(content)
         return [] if content is None else [told]
     pieces: list[Any] = []
     for piece in list_of(content):
@@ -345,13 +345,13 @@ def _pieces_of(fields: dict[str, Any]) -> list[Any]:
     if fields.keys() == {"role"}:
         return []
     is_piece = isinstance(fields.get("text"), str) or isinstance(fields.get("type"), str)
-    return [fields] if is_piece and not _is_of_the_model(fields) else [as_json(fields)]
+    return [fields] if is_piece and not _is_of_the_model(fields) else [json_text(fields)]
 
 
 def _is_of_the_model(fields: dict[str, Any]) -> bool:
     """Whether an object is the model's own, and no piece of content that holds the answer."""
     known = {"text", "type", "annotations", "logprobs", "citations", "refusal", "thinking"}
-    kind = word(fields.get("type"))
+    kind = string_of(fields.get("type"))
     is_piece = fields.keys() <= known and (not kind or "text" in kind or kind == "refusal")
     return kind not in _CALLS | _THOUGHTS and not is_piece
 
@@ -365,7 +365,7 @@ def _text(content: Any) -> str | None:
     if isinstance(content, str):
         return content or None
     if isinstance(content, dict):
-        return _text(first(content, ("value", "text")))
+        return _text(first_value(content, ("value", "text")))
     pieces = (object_of(piece).get("text") for piece in list_of(content))
     return "".join(piece for piece in pieces if isinstance(piece, str)) or None
 

@@ -10,11 +10,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from batchkit import strict_json
-from batchkit.ending import Exit, Stop, quoted
+from batchkit.cli import Exit, ScriptError, quoted
 from batchkit.json_values import list_of, object_of
 from batchkit.ledger import request_lines
 from batchkit.limits import EMBEDDINGS
-from batchkit.structured import structured
+from batchkit.schema_check import structured
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -60,7 +60,7 @@ def in_source_order(custom_ids: Iterable[str]) -> list[str]:
 def _row_of(custom_id: str) -> int:
     named = _ROW_OF.fullmatch(custom_id)
     if not named:
-        raise Stop(
+        raise ScriptError(
             Exit.INPUT,
             f"The request {quoted(custom_id, 64)} names no row of a source.",
             "Leave --source out.",
@@ -79,7 +79,7 @@ def _joined(readings: Iterable[Reading], source: Table | None) -> Iterator[tuple
         while number < wanted:
             number, row = next(rows, (wanted + 1, {}))
         if number != wanted:
-            raise Stop(
+            raise ScriptError(
                 Exit.INPUT,
                 f"The source has no row {wanted}, and there is a request of that row.",
                 "Give the table that the requests were made of, or leave --source out.",

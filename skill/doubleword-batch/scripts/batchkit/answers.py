@@ -10,12 +10,13 @@ from typing import Any
 
 from batchkit import strict_json
 from batchkit.answer_shapes import Answer, answer_of
-from batchkit.ending import quoted
+from batchkit.cli import quoted
 from batchkit.envelopes import error_in
-from batchkit.failures import failed, is_success, rejected
-from batchkit.finish_reasons import ending_of, text_of, word_of
+from batchkit.failures import is_success, outcome_of_error, outcome_of_rejection
+from batchkit.finish_reasons import reason_ending, reason_text, reason_word
 from batchkit.json_values import object_of
 from batchkit.provider_errors import read_error_body
+from batchkit.reasoning import is_unfinished_reasoning
 from batchkit.result_line import (
     Reading,
     ResultLine,
@@ -23,7 +24,6 @@ from batchkit.result_line import (
     result_line,
     says_all_is_well,
 )
-from batchkit.thoughts import thinks_on
 
 __all__ = ["Reading", "read_line"]
 
@@ -57,13 +57,13 @@ def _reading_of(result: ResultLine) -> Reading:
     if result.is_waiting:
         return Reading(result.custom_id, "pending")
     if result.error is not None:
-        return _beside_answer(result, failed(result))
+        return _beside_answer(result, outcome_of_error(result))
     return _reading_of_body(result, body_object(result.body))
 
 
 def _reading_of_body(result: ResultLine, body: dict[str, Any]) -> Reading:
     if not is_success(result.status) or _is_error(body):
-        return rejected(result.custom_id, result.status, result.body)
+        return outcome_of_rejection(result.custom_id, result.status, result.body)
     if not body:
         if result.body is None and result.status is None:
             return Reading(result.custom_id, "failed", "no_response")
@@ -73,7 +73,7 @@ def _reading_of_body(result: ResultLine, body: dict[str, Any]) -> Reading:
     if told is None:
         return _answered(result.custom_id, answer_of(body))
     result = result._replace(error=told, body={**body, "error": None})
-    return _beside_answer(result, failed(result))
+    return _beside_answer(result, outcome_of_error(result))
 
 
 def _beside_answer(result: ResultLine, error: Reading) -> Reading:
@@ -128,11 +128,11 @@ def _shown(answer: Answer) -> str | None:
 
 def _judge(answer: Answer) -> _Verdict:
     verdict = _judge_end(answer) or _judge_content(answer)
-    if verdict is None and not answer.tool_calls and thinks_on(answer.text or ""):
+    if verdict is None and not answer.tool_calls and is_unfinished_reasoning(answer.text or ""):
         verdict = "invalid", OPEN_THOUGHTS, "the text ends within the model's thoughts"
-    reason = text_of(answer.finish_reason)
-    if verdict is None and ending_of(reason) == "unknown":
-        return "invalid", f"finish_{word_of(reason)}", f"it ended for {quoted(reason)}"
+    reason = reason_text(answer.finish_reason)
+    if verdict is None and reason_ending(reason) == "unknown":
+        return "invalid", f"finish_{reason_word(reason)}", f"it ended for {quoted(reason)}"
     return verdict or ("ok", None, None)
 
 
@@ -155,19 +155,19 @@ def _judge_end(answer: Answer) -> _Verdict | None:
         return "failed", "error", quoted(_words(answer.error))
     if answer.refusal:
         return "refused", "refusal", quoted(answer.refusal)
-    reason = text_of(answer.finish_reason)
-    ending = ending_of(reason)
+    reason = reason_text(answer.finish_reason)
+    ending = reason_ending(reason)
     words = f"it ended for {quoted(reason)}"
     if ending == "refused":
         is_filter = reason == "content_filter"
-        cause = "refusal" if word_of(reason) == "refusal" else "content_filter"
+        cause = "refusal" if reason_word(reason) == "refusal" else "content_filter"
         return "refused", cause, None if is_filter else words
     if ending == "cut":
         return "truncated", "length", None if reason == "length" else words
     if ending == "full":
         return "truncated", "context_length", words
     is_lost = ending == "failed" or (ending == "unknown" and answer.is_empty)
-    return ("failed", f"finish_{word_of(reason)}", words) if is_lost else None
+    return ("failed", f"finish_{reason_word(reason)}", words) if is_lost else None
 
 
 def _words(error: Any) -> str:

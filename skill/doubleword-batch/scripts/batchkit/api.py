@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 from urllib.parse import quote, urlencode, urlsplit
 
 from batchkit import strict_json
+from batchkit.backoff import RetryBudget, TimeLimit
+from batchkit.cli import Exit, ScriptError, quoted
 from batchkit.connections import (
     Deadline,
     NotConnectedError,
@@ -20,13 +22,17 @@ from batchkit.connections import (
     TLSHandler,
     in_no_proxy_block,
 )
-from batchkit.ending import Exit, Stop, quoted
+from batchkit.errors import (
+    ApiError,
+    IncompleteListError,
+    TransportError,
+    TruncatedFileError,
+    read_error_reply,
+)
 from batchkit.file_encoding import EncodingError, FileDecoder, UnsupportedEncodingError
 from batchkit.line_layout import LineLayout
 from batchkit.long_lines import LineCutter
-from batchkit.patience import GivenTime, Patience
 from batchkit.redaction import redacted, redacted_lines
-from batchkit.refusals import Cut, Lost, Refused, Unlisted, read_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,19 +72,19 @@ class Api:
 
     Args:
         settings: where it is and the key for it.
-        patience_seconds: how long a request that may be repeated is repeated.
-        given: the time that a person gives for everything; without it, all that it takes.
+        retry_seconds: how long a request that may be repeated is repeated.
+        time_limit: the time that a person gives for everything; without it, all that it takes.
 
     Attributes:
-        given: the same.
+        time_limit: the same.
     """
 
     def __init__(
-        self, settings: Settings, patience_seconds: float, given: GivenTime | None = None
+        self, settings: Settings, retry_seconds: float, time_limit: TimeLimit | None = None
     ) -> None:
-        self.given = given or GivenTime(None)
+        self.time_limit = time_limit or TimeLimit(None)
         self._settings = settings
-        self._patience_seconds = patience_seconds
+        self._retry_seconds = retry_seconds
         self._key_works = False
         self._has_asked = False  # for the models, to learn what a refusal means
         # A proxy for plain http would read the key that is meant for this machine.
@@ -86,9 +92,9 @@ class Api:
         proxies = [urllib.request.ProxyHandler({})] if is_direct else []
         self._opener = urllib.request.build_opener(_NoRedirects, PlainHandler, TLSHandler, *proxies)
 
-    def patience(self) -> Patience:
-        """A new budget of patience."""
-        return Patience(self._patience_seconds, self.given)
+    def retry_budget(self) -> RetryBudget:
+        """The time in which a failed request is repeated."""
+        return RetryBudget(self._retry_seconds, self.time_limit)
 
     def get(self, path: str, **params: Any) -> dict[str, Any]:
         """GET an object; repeated as long as that may help."""
@@ -133,9 +139,9 @@ class Api:
         """Blocks of whole lines at a path from line `skip` on, each line ending in a line feed.
 
         Raises:
-            Lost: the connection was cut; the lines before the cut were handed over.
+            TransportError: the connection was cut; the lines before the cut were handed over.
         """
-        deadline = Deadline(self.given.for_a_wait(_TIMEOUT_SECONDS))
+        deadline = Deadline(self.time_limit.for_a_wait(_TIMEOUT_SECONDS))
         params = {"skip": skip} if skip else {}
         with self._opened("GET", path, params, deadline=deadline) as response:
             knows_skip = response.headers.get("X-Incomplete") is not None
@@ -151,14 +157,14 @@ class Api:
         write: bool = False,
         find: Find | None = None,
     ) -> dict[str, Any]:
-        patience = self.patience()
+        retry_budget = self.retry_budget()
         while True:
             try:
                 return send()
-            except (Refused, Lost) as error:  # noqa: PERF203  # that is what a retry is
+            except (ApiError, TransportError) as error:  # noqa: PERF203  # that is what a retry is
                 if write and error.may_have_happened:
                     raise
-                patience.outlast(error)
+                retry_budget.wait_after(error)
                 made = _made(find, error) if find is not None else None
                 if made is not None:
                     return {"id": made}
@@ -173,10 +179,12 @@ class Api:
             value = json.loads(content)
         except (ValueError, RecursionError):
             if content.lstrip().startswith(b"{") and not content.rstrip().endswith(b"}"):
-                raise Lost(f"{method} {path}", "it is cut", may_have_happened=True) from None
+                raise TransportError(
+                    f"{method} {path}", "it is cut", may_have_happened=True
+                ) from None
             value = None
         if not isinstance(value, dict):
-            raise Stop(
+            raise ScriptError(
                 Exit.NO_CONNECTION,
                 f"The answer to {method} {path} is not this API's: {quoted(_shown(content), 80)}.",
                 "Check DOUBLEWORD_BASE_URL; it ends in /v1.",
@@ -197,7 +205,7 @@ class Api:
         url = self._settings.base_url + path + ("?" + urlencode(params) if params else "")
         request = Request(url, data, headers or {}, method=method)
         # A write is under way once it is sent: whoever leaves then does not know what it made.
-        seconds = self.given.for_a_wait(_TIMEOUT_SECONDS)
+        seconds = self.time_limit.for_a_wait(_TIMEOUT_SECONDS)
         request.deadline = deadline or Deadline(seconds if data is None else _TIMEOUT_SECONDS)
         request.add_unredirected_header("User-Agent", "doubleword-batch-skill")
         if self._settings.key:
@@ -215,7 +223,7 @@ class Api:
         with closing(response):
             packed = response.headers.get("Content-Encoding", "identity")
             if packed.lower() != "identity":  # a small answer could unpack to any size
-                raise Stop(
+                raise ScriptError(
                     Exit.NO_CONNECTION,
                     f"The answer to {asked} is packed as {quoted(packed, 40)}, which was not asked "
                     "for.",
@@ -224,17 +232,17 @@ class Api:
             self._key_works = True
             yield response
 
-    def _refused(self, error: urllib.error.HTTPError, asked: str) -> Stop:
+    def _refused(self, error: urllib.error.HTTPError, asked: str) -> ScriptError:
         try:
             content = error.read(_BLOCK_BYTES)
         except (OSError, http.client.HTTPException):
             content = b""
-        read = read_refusal(content)
+        read = read_error_reply(content)
         reason = redacted(read.message, self._settings.key)
         if error.code < _BAD_REQUEST:
             reason = "a redirect, which is not followed: the key stays with DOUBLEWORD_BASE_URL"
         seconds = error.headers.get("Retry-After", "")
-        return Refused(
+        return ApiError(
             error.code,
             asked,
             reason,
@@ -256,20 +264,20 @@ class Api:
         try:
             with self._opened("GET", "/models", {}):
                 self._key_works = False  # anybody may list them
-        except Lost:
+        except TransportError:
             return _NOT_CHECKED
-        except Stop as error:
+        except ScriptError as error:
             return _NOT_CHECKED if getattr(error, "is_repeatable", False) else None
         finally:
             self._has_asked = False
         return None
 
 
-def _made(find: Find, error: Refused | Lost) -> str | None:
+def _made(find: Find, error: ApiError | TransportError) -> str | None:
     """What a refused write has made all the same; None where it may be sent again."""
     try:
-        return find() if isinstance(error, Refused) else None
-    except Unlisted:
+        return find() if isinstance(error, ApiError) else None
+    except IncompleteListError:
         if not error.says_not_taken:
             raise error from None
         return None
@@ -278,7 +286,7 @@ def _made(find: Find, error: Refused | Lost) -> str | None:
 def safe(server_id: str) -> str:
     """An id of the server, as one segment of a path."""
     if not server_id or set(server_id) <= {"."}:
-        raise Stop(Exit.NO_CONNECTION, f"{quoted(server_id, 80)} is not an id.")
+        raise ScriptError(Exit.NO_CONNECTION, f"{quoted(server_id, 80)} is not an id.")
     return quote(server_id, safe="")
 
 
@@ -289,17 +297,17 @@ def _pieces(head: bytes, path: Path, tail: bytes) -> Iterator[bytes]:
     yield tail
 
 
-def _lost(asked: str, error: Exception) -> Lost:
+def _lost(asked: str, error: Exception) -> TransportError:
     reason = getattr(error, "reason", error)
     may_have = not isinstance(reason, NotConnectedError)
-    return Lost(asked, str(reason) or type(reason).__name__, may_have_happened=may_have)
+    return TransportError(asked, str(reason) or type(reason).__name__, may_have_happened=may_have)
 
 
 def _read(response: http.client.HTTPResponse, asked: str, limit: int) -> bytes:
     try:
         return response.read(limit)
     except (OSError, http.client.HTTPException) as error:
-        raise Lost(asked, str(error), may_have_happened=True) from None
+        raise TransportError(asked, str(error), may_have_happened=True) from None
 
 
 def _blocks(response: http.client.HTTPResponse, path: str) -> Iterator[bytes]:
@@ -315,9 +323,9 @@ def _blocks(response: http.client.HTTPResponse, path: str) -> Iterator[bytes]:
             yield block
     except (OSError, http.client.HTTPException) as error:
         reason = str(error) or type(error).__name__
-        raise Lost(asked, reason, may_have_happened=False) from None
+        raise TransportError(asked, reason, may_have_happened=False) from None
     if length.isdecimal() and received < int(length):
-        raise Lost(asked, "the answer was cut", may_have_happened=False)
+        raise TransportError(asked, "the answer was cut", may_have_happened=False)
 
 
 def _opened_up(blocks: Iterator[bytes], path: str) -> Iterator[bytes]:
@@ -330,15 +338,15 @@ def _opened_up(blocks: Iterator[bytes], path: str) -> Iterator[bytes]:
         for piece in form.rest():
             yield layout.lines_of(piece)
     except UnsupportedEncodingError as error:
-        raise Stop(
+        raise ScriptError(
             Exit.NO_CONNECTION,
             f"The file behind GET {path} is {error}, which cannot be read here.",
             "Nothing has to be paid again: the answers are in that file. Download it.",
         ) from None
     except EncodingError as error:
-        raise Lost(f"GET {path}", f"the file {error}", may_have_happened=False) from None
+        raise TransportError(f"GET {path}", f"the file {error}", may_have_happened=False) from None
     if not form.is_whole:
-        raise Lost(f"GET {path}", "the packed file was cut", may_have_happened=False)
+        raise TransportError(f"GET {path}", "the packed file was cut", may_have_happened=False)
     yield layout.rest()
 
 
@@ -350,7 +358,7 @@ def _whole_lines(blocks: Iterator[bytes], path: str, deadline: Deadline) -> Iter
         if not is_checked and (beginning := (cutter.rest + block).lstrip(_BLANK_OR_BOM)):
             is_checked = True
             if not beginning.startswith(_BEGINNINGS):
-                raise Stop(
+                raise ScriptError(
                     Exit.NO_CONNECTION,
                     f"GET {path} gives no result lines: {quoted(_shown(block), 80)}.",
                     "Check DOUBLEWORD_BASE_URL.",
@@ -362,7 +370,7 @@ def _whole_lines(blocks: Iterator[bytes], path: str, deadline: Deadline) -> Iter
             yield lines
     last = cutter.last_line()
     if last is None:
-        raise Cut(f"GET {path}", "its last line is cut", may_have_happened=False)
+        raise TruncatedFileError(f"GET {path}", "its last line is cut", may_have_happened=False)
     if last:
         yield last
 

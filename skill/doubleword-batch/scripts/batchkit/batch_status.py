@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from batchkit.ending import Exit, Stop
+from batchkit.cli import Exit, ScriptError
+from batchkit.errors import ApiError, IncompleteListError
 from batchkit.json_values import object_of
-from batchkit.refusals import Refused, Unlisted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ def objects_of(page: dict[str, Any]) -> list[dict[str, Any]]:
     """The objects of one page of a list, of which null is an empty one.
 
     Raises:
-        Stop: it has no list: nobody knows whether what is looked for is there.
+        ScriptError: it has no list: nobody knows whether what is looked for is there.
     """
     return [value for value in _list_in(page) if isinstance(value, dict)]
 
@@ -48,7 +48,7 @@ def models_of(page: dict[str, Any]) -> list[str]:
     """The ids of a list of models, or their names; what names no model is left out.
 
     Raises:
-        Stop: it has no list.
+        ScriptError: it has no list.
     """
     entries = [{"id": value} if isinstance(value, str) else value for value in _list_in(page)]
     found = (
@@ -71,12 +71,12 @@ def _text_id(value: Any) -> str:
 
 def _list_in(page: dict[str, Any]) -> list[Any]:
     named = next((name for name in _LISTS if isinstance(page.get(name), list)), "data")
-    listed = page.get(named, ...) or []
-    if not isinstance(listed, list):
-        raise Stop(
+    entries_since = page.get(named, ...) or []
+    if not isinstance(entries_since, list):
+        raise ScriptError(
             Exit.NO_CONNECTION, "The server's list has no list in it.", "Check DOUBLEWORD_BASE_URL."
         )
-    return listed
+    return entries_since
 
 
 def status_of(batch: dict[str, Any]) -> str:
@@ -120,7 +120,7 @@ _CLOCKS_APART_SECONDS = 86_400.0
 _NOT_SHOWN = frozenset({403, 404, 405, 410, 501})
 
 
-def listed(
+def entries_since(
     api: Api, path: str, params: dict[str, str], since: float | None
 ) -> Iterator[dict[str, Any]]:
     """The objects of a list among which a lost write is, if it was made.
@@ -135,7 +135,7 @@ def listed(
         since: when the write was sent first; None where it never was.
 
     Raises:
-        Unlisted: it does not show all, or has too many.
+        IncompleteListError: it does not show all, or has too many.
     """
     newest: float | None = None
     for seen, entry in enumerate(_all_of(api, path, params), 1):
@@ -150,7 +150,7 @@ def listed(
         if seen >= _MOST_PAGED and is_old:
             return
         if seen >= _MOST_LISTED:
-            raise Unlisted(f"It has more than {seen:,} entries.")
+            raise IncompleteListError(f"It has more than {seen:,} entries.")
 
 
 def _all_of(api: Api, path: str, params: dict[str, str]) -> Iterator[dict[str, Any]]:
@@ -160,9 +160,11 @@ def _all_of(api: Api, path: str, params: dict[str, str]) -> Iterator[dict[str, A
     while True:
         try:
             page = api.get(path, limit=_PAGE, **params, **cursor)
-        except Refused as error:
+        except ApiError as error:
             if error.status in _NOT_SHOWN:
-                raise Unlisted(f"It is not shown to this key (HTTP {error.status}).") from None
+                raise IncompleteListError(
+                    f"It is not shown to this key (HTTP {error.status})."
+                ) from None
             raise
         entries = objects_of(page)
         fresh = [entry for entry in entries if str(entry.get("id")) not in seen]
@@ -173,6 +175,6 @@ def _all_of(api: Api, path: str, params: dict[str, str]) -> Iterator[dict[str, A
             yield entry
         if is_last:
             if page.get("has_more"):
-                raise Unlisted("It says that it has more, and gives nothing more.")
+                raise IncompleteListError("It says that it has more, and gives nothing more.")
             return
         cursor = {"after": last}

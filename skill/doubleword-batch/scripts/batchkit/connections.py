@@ -19,7 +19,7 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from batchkit.ending import Exit, Stop, quoted
+from batchkit.cli import Exit, ScriptError, quoted
 
 if TYPE_CHECKING:
     import socket
@@ -109,7 +109,7 @@ def _trusting() -> ssl.SSLContext:
             variable, value, fault = "SSLKEYLOGFILE", keys, "cannot be written"
         elif isinstance(error, ssl.SSLError):
             fault = "holds no certificates"
-        raise Stop(
+        raise ScriptError(
             Exit.CONFIG,
             f"{variable} names {quoted(value or '', 200)}, which {fault}.",
             f"Correct {variable}, or unset it.",

@@ -6,11 +6,11 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Any
 
-from batchkit.json_values import list_of, listed, object_of, whole_number
-from batchkit.listed import is_result, is_typed
+from batchkit.body_shapes import is_bare_answer, is_typed
+from batchkit.json_values import as_list, list_of, object_of, whole_number
 from batchkit.loose_json import decode_or_none, decode_relaxed_or_none
-from batchkit.spelling import as_usual
-from batchkit.stream_pieces import joined
+from batchkit.snake_case import in_snake_case
+from batchkit.stream_chunks import join_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +48,7 @@ _DEEPEST, _MOST_PLACES, _MOST_LISTS = 6, 200, 4
 _BEGINS = ("{", "[", '"', "e")  # of JSON, and of base64 of an object
 
 
-def opened(value: Any) -> Any:
+def decode_nested(value: Any) -> Any:
     """The value; where it is a JSON text of an object or list, what that says."""
     found: Any = value
     for _ in range(3):
@@ -59,19 +59,19 @@ def opened(value: Any) -> Any:
             inner = _of_base64(found) if inner is None else inner
         if inner is not None and not isinstance(inner, (bool, int, float)):
             found = inner
-    return joined(found)
+    return join_chunks(found)
 
 
-def only(value: Any) -> Any:
+def unnest(value: Any) -> Any:
     """The value, out of lists that hold nothing else and of texts of JSON."""
     found: Any = value
     for _ in range(_MOST_LISTS):
         if isinstance(found, str) and found[:1] in _BEGINS:
-            found = opened(found)
+            found = decode_nested(found)
         elements = list_of(found)
         if len(elements) != 1:
             break
-        found = joined(elements[0])
+        found = join_chunks(elements[0])
     return found
 
 
@@ -87,15 +87,15 @@ def _of_base64(text: str) -> Any:
 
 def error_in(error: Any) -> Any:
     """An error that says something: servers also write {}, [], "", "success" and code 0."""
-    return None if says_nothing(error) else error
+    return None if is_no_error(error) else error
 
 
-def says_nothing(value: Any) -> bool:
+def is_no_error(value: Any) -> bool:
     """Whether an error is none: empty, or a word of success."""
     if isinstance(value, str):
         return value.strip().lower() in _NOTHING
     inside = list(object_of(value).values()) or list_of(value)
-    return all(map(says_nothing, inside)) if inside else value in (None, False, 0, 200, {}, [])
+    return all(map(is_no_error, inside)) if inside else value in (None, False, 0, 200, {}, [])
 
 
 def status_in(fields: dict[str, Any]) -> int | None:
@@ -114,20 +114,20 @@ def unwrapped(body: dict[str, Any]) -> dict[str, Any]:
     An answer that is surely one is found by whatever names it is inside of, where it is the only
     one; so is an error, where there is no answer.
     """
-    body = as_usual(body)
+    body = in_snake_case(body)
     if body.get("choices") or error_in(body.get("error")) is not None:
         return body
     for name in _ENVELOPES:
-        inner = object_of(opened(body.get(name)))
+        inner = object_of(decode_nested(body.get(name)))
         if not ANSWERS.isdisjoint(inner):
-            inner = {"usage": body.get("usage")} | as_usual(inner)
+            inner = {"usage": body.get("usage")} | in_snake_case(inner)
             return _inside(inner) or inner
     return _inside(body) or body
 
 
 def _inside(body: dict[str, Any]) -> dict[str, Any] | None:
     """The only answer inside envelopes, or else the first error; None where there is neither."""
-    if _is_whole(body) or is_result(body):
+    if _is_whole(body) or is_bare_answer(body):
         return None
     level, places = [body], 0
     errors: list[Any] = []
@@ -148,9 +148,9 @@ def _objects(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for name, value in fields.items():
         if name in _OF_THE_REQUEST:
             continue
-        inner = only(value)
+        inner = unnest(value)
         if isinstance(inner, dict) and inner:
-            yield as_usual(object_of(inner))
+            yield in_snake_case(object_of(inner))
 
 
 def _is_whole(fields: dict[str, Any]) -> bool:
@@ -162,8 +162,8 @@ def _is_whole(fields: dict[str, Any]) -> bool:
 
 def _is_surely_one(fields: dict[str, Any]) -> bool:
     """Whether an object is an answer of a server, by names that little else has."""
-    choices = [object_of(choice) for choice in listed(fields.get("choices"))]
-    candidates = [object_of(choice) for choice in listed(fields.get("candidates"))]
+    choices = [object_of(choice) for choice in as_list(fields.get("choices"))]
+    candidates = [object_of(choice) for choice in as_list(fields.get("candidates"))]
     message = object_of(fields.get("message"))
     return (
         any(not _OF_A_CHOICE.isdisjoint(choice) for choice in choices)
@@ -186,7 +186,7 @@ def _error_of(fields: dict[str, Any]) -> Any:
     """What an object says that went wrong; its HTTP status and the body beside it, too."""
     status = status_in(fields)
     if status is not None and _FIRST_ERROR <= status <= _LAST_ERROR and fields.get("body"):
-        inner = object_of(opened(fields["body"]))
+        inner = object_of(decode_nested(fields["body"]))
         return {"status": status} | (object_of(inner.get("error")) or {"error": fields["body"]})
     error = error_in(fields.get("error"))
     is_told = error_in(fields.get("code")) is not None and isinstance(fields.get("message"), str)

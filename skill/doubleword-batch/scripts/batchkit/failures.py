@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from batchkit import strict_json
-from batchkit.ending import quoted
-from batchkit.finish_reasons import slug, text_of
+from batchkit.cli import quoted
+from batchkit.finish_reasons import reason_text, slug
 from batchkit.json_values import object_of, whole_number
 from batchkit.provider_errors import read_error_body, read_failure_reason
 from batchkit.result_line import Reading, body_object
@@ -42,7 +42,7 @@ _FILTERS = frozenset(
 )
 
 
-def failed(result: ResultLine) -> Reading:
+def outcome_of_error(result: ResultLine) -> Reading:
     """The outcome of a line that tells an error."""
     fields = object_of(result.error)
     code = _name_of(fields)
@@ -82,7 +82,7 @@ def _failed_for(custom_id: str, reason: FailureReason) -> Reading:
     return Reading(custom_id, "failed", cause, message=quoted(reason.message))
 
 
-def rejected(custom_id: str, status: int | None, body: Any) -> Reading:
+def outcome_of_rejection(custom_id: str, status: int | None, body: Any) -> Reading:
     """The outcome of a response that is an error, by its status or by its body."""
     fields = body_object(body)
     is_several = isinstance(body, list) and len(body) > 1
@@ -116,7 +116,7 @@ def is_success(status: int | None) -> bool:
 
 def _name_of(fields: dict[str, Any]) -> str:
     """What an error is called; a number that is not a status, as of Google's, is not a name."""
-    names = (text_of(fields.get(name)) for name in ("code", "status", "type"))
+    names = (reason_text(fields.get(name)) for name in ("code", "status", "type"))
     return next((name for name in names if name and not name.isdecimal()), "")
 
 

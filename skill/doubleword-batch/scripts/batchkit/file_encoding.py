@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Callable
 
-from batchkit.ending import Exit, Stop, check_file_is_there, quoted
+from batchkit.cli import Exit, ScriptError, check_file_is_there, quoted
 from batchkit.line_layout import LineLayout
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ def in_lines(paths: list[Path]) -> Iterator[list[Path]]:
     """The files; for one that is not lines as it is, a copy that is, removed at the end.
 
     Raises:
-        Stop: a file is not there, or of a form that is not read.
+        ScriptError: a file is not there, or of a form that is not read.
     """
     with ExitStack() as copies:
         yield [path if _is_lines(path) else _copy(path, copies) for path in paths]
@@ -263,13 +263,13 @@ def _copy(path: Path, copies: ExitStack) -> Path:
         with path.open("rb") as stream, copy.open("xb") as lines:
             lines.writelines(_read(iter(lambda: stream.read(_BLOCK_BYTES), b""), is_whole=True))
     except UnsupportedEncodingError as error:
-        raise Stop(
+        raise ScriptError(
             Exit.INPUT,
             f"{quoted(str(path))} is {error}, which cannot be read here.",
             "Unpack it, or let run_batch.py fetch the results.",
         ) from None
     except EncodingError as error:
-        raise Stop(
+        raise ScriptError(
             Exit.INPUT, f"{quoted(str(path))} {error}.", "Download it again, as a whole."
         ) from None
     return copy

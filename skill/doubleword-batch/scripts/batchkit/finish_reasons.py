@@ -68,26 +68,26 @@ _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _MOST_CHARACTERS = 200
 
 
-def ending_of(reason: Any) -> str:
+def reason_ending(reason: Any) -> str:
     """What a finish reason means, in one word.
 
     complete: the answer is whole. cut: the token limit ended it. full: the model's context did.
     refused: the model or a filter declined. failed: the server gave up. Else: unknown.
     """
-    word = word_of(reason)
+    word = reason_word(reason)
     for words, ending in _SETS:
         if word in words:
             return ending
     return "unknown"
 
 
-def word_of(reason: Any) -> str:
+def reason_word(reason: Any) -> str:
     """A finish reason as part of a cause: of `content_filter: SAFETY` the last word."""
-    text = text_of(reason)
+    text = reason_text(reason)
     return slug(_BEFORE_THE_WORD.sub("", text)) or slug(text)
 
 
-def text_of(reason: Any) -> str:
+def reason_text(reason: Any) -> str:
     """A finish reason as text; some servers wrap it in an object, or send a number."""
     if isinstance(reason, list) and len(reason) == 1:
         reason = reason[0]

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from batchkit.ending import Exit, Stop, check_file_is_there, quoted
-from batchkit.whole_files import open_own, write_whole
+from batchkit.atomic_files import open_own, write_whole
+from batchkit.cli import Exit, ScriptError, check_file_is_there, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,7 +89,7 @@ class Journal:
         try:
             return Entries(**{name.name: found[name.name] for name in fields(Entries)})
         except KeyError:
-            raise Stop(
+            raise ScriptError(
                 Exit.STATE,
                 f"{quoted(str(self.path))} cannot be read.",
                 "Move it away: the next run looks at the server for the batch before it sends.",
@@ -97,7 +97,7 @@ class Journal:
 
     def _refuse(self, name: str, expected: str, message: str) -> None:
         if getattr(self.entries, name) != expected:
-            raise Stop(
+            raise ScriptError(
                 Exit.STATE,
                 message,
                 f"Restore that, or give new requests a new file name; {quoted(str(self.path))} "
@@ -109,7 +109,7 @@ def read_state(path: Path) -> dict[str, Any]:
     """The entries in the file of a journal, as far as they are ones.
 
     Raises:
-        Stop: a link stands there, or something else that is not a file.
+        ScriptError: a link stands there, or something else that is not a file.
         OSError: it cannot be opened.
     """
     with open_own(path, "rb") as stream:
@@ -175,7 +175,7 @@ def locked(path: Path) -> Iterator[None]:
     check_file_is_there(path)
     with path.open("rb") as stream:
         if not _try_lock(stream.fileno()):
-            raise Stop(
+            raise ScriptError(
                 Exit.STATE,
                 f"Another run of {quoted(str(path))} is under way.",
                 "Wait for it to end: it does the same work.",

@@ -22,7 +22,7 @@ def list_of(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def listed(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
     """The elements of a list; some servers write the only one without it."""
     fields = object_of(value)
     if fields and all(name.isdecimal() for name in fields):  # an array as PHP writes it
@@ -30,7 +30,7 @@ def listed(value: Any) -> list[Any]:
     return [fields] if fields else list_of(value)
 
 
-def word(value: Any) -> str:
+def string_of(value: Any) -> str:
     """The value where it is a text, else an empty one."""
     return value if isinstance(value, str) else ""
 
@@ -46,7 +46,7 @@ def whole_number(value: Any) -> int | None:
     return number if is_number and number >= 0 else None
 
 
-def in_order(values: Any) -> list[Any]:
+def by_index(values: Any) -> list[Any]:
     """Choices or vectors by their index, where all have one."""
     values = list_of(values)
     places = [whole_number(object_of(value).get("index")) for value in values]
@@ -61,11 +61,11 @@ def count_of(value: Any) -> int | None:
     return count if count is not None and count < MOST_TOKENS else None
 
 
-def first(fields: dict[str, Any], names: tuple[str, ...]) -> Any:
+def first_value(fields: dict[str, Any], names: tuple[str, ...]) -> Any:
     """The value of the first of these names that has one."""
     return next((fields[name] for name in names if fields.get(name) is not None), None)
 
 
-def as_json(value: Any) -> str:
+def json_text(value: Any) -> str:
     """The value as a text of JSON."""
     return strict_json.encode(value).decode()

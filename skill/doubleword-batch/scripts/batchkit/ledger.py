@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchkit.answer_shapes import Answer
 from batchkit.answers import OPEN_THOUGHTS, Reading, read_line
-from batchkit.ending import Exit, Stop, check_file_is_there, quoted
+from batchkit.cli import Exit, ScriptError, check_file_is_there, quoted
 from batchkit.journal import read_state
 from batchkit.json_values import object_of
 from batchkit.loose_json import decode_or_none
 from batchkit.object_lines import objects_in
 from batchkit.result_line import custom_id_in
+from batchkit.schema_check import SchemaCheck
 from batchkit.settings import takes_strict_json
-from batchkit.structured import SchemaCheck
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -182,7 +182,7 @@ def request_lines(path: Path) -> Iterator[tuple[str, bytes]]:
                 request["body"]  # a result line has none
                 yield str(request["custom_id"]), line
             except (ValueError, TypeError, KeyError):
-                raise Stop(
+                raise ScriptError(
                     Exit.INPUT,
                     f"Line {number} of {quoted(path.name)} is not a request.",
                     "validate_batch_file.py says more.",

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from batchkit.ending import quoted
+from batchkit.cli import quoted
 from batchkit.plain_text import is_plain
 
 if TYPE_CHECKING:

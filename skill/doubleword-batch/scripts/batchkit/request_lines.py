@@ -9,7 +9,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchkit import strict_json
-from batchkit.ending import Exit, Stop, quoted
+from batchkit.cli import Exit, ScriptError, quoted
 from batchkit.limits import CHAT, EMBEDDINGS, RESPONSES
 from batchkit.plain_text import is_blank
 from batchkit.template import Template, check_column
@@ -78,7 +78,7 @@ class RequestLines:
             system = None if self._system is None else self._system.render(row, number)
             body = strict_json.encode(self._body(self._prompt.render(row, number), system))
         except ValueError as error:
-            raise Stop(
+            raise ScriptError(
                 Exit.INPUT, f"Row {number} cannot be written as JSON: {error}.", "Correct it."
             ) from None
         if self._rest:
@@ -121,9 +121,11 @@ def custom_id_for(row: int, label: str, max_bytes: int) -> str:
 
 def _check(spec: Spec, columns: Sequence[str]) -> None:
     if not spec.model.strip():
-        raise Stop(Exit.INPUT, "No model is named.", "references/pricing.md lists some.")
+        raise ScriptError(Exit.INPUT, "No model is named.", "references/pricing.md lists some.")
     if spec.endpoint == EMBEDDINGS and (spec.system is not None or spec.schema):
-        raise Stop(Exit.INPUT, "An embedding has no system prompt and no schema.", f"Use {CHAT}.")
+        raise ScriptError(
+            Exit.INPUT, "An embedding has no system prompt and no schema.", f"Use {CHAT}."
+        )
     if spec.id_column is not None:
         check_column(spec.id_column, columns, "--id-column")
     taken = {"model", "messages", "input"}
@@ -134,9 +136,9 @@ def _check(spec: Spec, columns: Sequence[str]) -> None:
     overwritten = sorted(taken & spec.params.keys())
     if overwritten:
         names = ", ".join(map(quoted, overwritten))
-        raise Stop(Exit.INPUT, f"--param would overwrite {names}.", "Leave it out.")
+        raise ScriptError(Exit.INPUT, f"--param would overwrite {names}.", "Leave it out.")
     if spec.params.get("stream"):
-        raise Stop(Exit.INPUT, "A batch cannot stream its answers.", "Leave stream out.")
+        raise ScriptError(Exit.INPUT, "A batch cannot stream its answers.", "Leave stream out.")
 
 
 def _constants(spec: Spec) -> dict[str, Any]:

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from batchkit.envelopes import (
     ANSWERS,
     STATUSES,
+    decode_nested,
     error_in,
+    is_no_error,
     is_vector,
-    only,
-    opened,
-    says_nothing,
     status_in,
+    unnest,
     unwrapped,
 )
-from batchkit.finish_reasons import slug, text_of
-from batchkit.json_values import first, list_of, object_of
+from batchkit.finish_reasons import reason_text, slug
+from batchkit.json_values import first_value, list_of, object_of
 from batchkit.loose_json import decode_or_none, decode_relaxed_or_none
 
 if TYPE_CHECKING:
@@ -87,21 +87,21 @@ def result_line(line: bytes) -> ResultLine | None:
         return None
     error = error_in(fields.get("error"))
     if "result" in fields and "response" not in fields:
-        result = opened(fields["result"])
+        result = decode_nested(fields["result"])
         if _is_of_anthropic(object_of(result)):
             return _of_anthropic(custom_id, result)
         fields = fields | {"response": {"result": result} if _is_text(result) else result}
     if "response_body" in fields:
-        return _without_status(custom_id, fields, opened(fields["response_body"]), error)
-    response = opened(fields.get("response"))
+        return _without_status(custom_id, fields, decode_nested(fields["response_body"]), error)
+    response = decode_nested(fields.get("response"))
     if _is_envelope(response):
         response = list_of(response)[0]
     if not isinstance(response, dict):
-        body = response if response is not None else opened(first(fields, _BODIES))
+        body = response if response is not None else decode_nested(first_value(fields, _BODIES))
         return _without_status(custom_id, fields, body, error, status_in(fields))
     response = object_of(response)
     status = status_in(response) or status_in(fields)
-    body = opened(response["body"]) if "body" in response else _bare(response)
+    body = decode_nested(response["body"]) if "body" in response else _bare(response)
     error = error or error_in(response.get("error"))
     if body is None and status is None:
         return _without_status(custom_id, fields, body, error)
@@ -114,7 +114,7 @@ def _without_status(
     """A line whose answer has no envelope; one with nothing in it may say what became of it."""
     if body or error is not None:
         return ResultLine(custom_id, status, body, error)
-    if slug(text_of(fields.get("status"))) in _WAITS:
+    if slug(reason_text(fields.get("status"))) in _WAITS:
         return ResultLine(custom_id, is_waiting=True)
     error = _told(fields)
     return ResultLine(custom_id, status, body if error is not None else _beside(fields), error)
@@ -126,7 +126,7 @@ def _beside(fields: dict[str, Any]) -> Any:
         name: value
         for name, value in fields.items()
         if name not in _OF_THE_LINE
-        and (isinstance(opened(value), (dict, list)) or name in ANSWERS or name == "content")
+        and (isinstance(decode_nested(value), (dict, list)) or name in ANSWERS or name == "content")
         and error_in(value) is not None
     }
     return found | ({"usage": fields["usage"]} if "usage" in fields else {}) if found else None
@@ -143,7 +143,7 @@ def _respelt(fields: dict[str, Any]) -> dict[str, Any]:
 
 def custom_id_in(fields: dict[str, Any]) -> str | None:
     """Whose a line is; Gemini calls it `key`, Bedrock `recordId`."""
-    name = first(fields, _NAMES)
+    name = first_value(fields, _NAMES)
     if isinstance(name, int) and not isinstance(name, bool):
         return str(name)
     return name if isinstance(name, str) else None
@@ -161,7 +161,7 @@ def _has_name(part: Any) -> bool:
 
 def _told(fields: dict[str, Any]) -> Any:
     """The error of a line that has nothing else: its words, or a status that says so."""
-    status, words = fields.get("status"), first(fields, _WORDS)
+    status, words = fields.get("status"), first_value(fields, _WORDS)
     if isinstance(status, dict):
         return error_in(status)
     if error_in(fields.get("errors")) is not None:
@@ -184,7 +184,7 @@ def _is_text(result: Any) -> bool:
     """Whether a result is the model's text, and no word for what became of the row."""
     if not isinstance(result, str) or not result.strip():
         return False
-    return not says_nothing(result) and result.strip().lower() not in _FAILED | _ENDED
+    return not is_no_error(result) and result.strip().lower() not in _FAILED | _ENDED
 
 
 def _is_of_anthropic(result: dict[str, Any]) -> bool:
@@ -192,7 +192,7 @@ def _is_of_anthropic(result: dict[str, Any]) -> bool:
 
 
 def _kind(result: dict[str, Any]) -> str:
-    return slug(text_of(result.get("type")))
+    return slug(reason_text(result.get("type")))
 
 
 def _of_anthropic(custom_id: str, result: Any) -> ResultLine:
@@ -200,7 +200,7 @@ def _of_anthropic(custom_id: str, result: Any) -> ResultLine:
     kind, message = _kind(fields), fields.get("message")
     if kind == "succeeded" or (not kind and message is not None):
         others = {name: value for name, value in fields.items() if name not in ("type", "message")}
-        return ResultLine(custom_id, None, opened(message) or others or None)
+        return ResultLine(custom_id, None, decode_nested(message) or others or None)
     told = {"code": kind, "message": message or kind}
     return ResultLine(custom_id, None, None, error_in(fields.get("error")) or told)
 
@@ -219,7 +219,7 @@ def says_all_is_well(error: Any) -> bool:
 def body_object(body: Any) -> dict[str, Any]:
     """The object in a body; a list is vectors, results, or an object inside one."""
     if isinstance(next(iter(list_of(body)), None), str):
-        body = only(body)
+        body = unnest(body)
     if not isinstance(body, list):
         return unwrapped(object_of(body))
     elements: list[Any] = list_of(body)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchkit.api import safe
 from batchkit.batch_status import TERMINAL, counted, counts_of, first_error, status_of
-from batchkit.checking import FIXES, check_file
-from batchkit.collection import LineFile
-from batchkit.ending import Exit, Stop, note, quoted, say
+from batchkit.cli import Exit, ScriptError, note, quoted, say
+from batchkit.errors import ApiError, TransportError, TruncatedFileError
 from batchkit.journal import Journal
 from batchkit.ledger import STOPPED, UNREADABLE, request_lines
 from batchkit.limits import Limits
-from batchkit.refusals import Cut, Lost, Refused
-from batchkit.submission import Order, Submission
+from batchkit.result_files import LineFile
+from batchkit.submission import Submission, SubmissionOptions
 from batchkit.tables import refuse_table
+from batchkit.validate import FIXES, check_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchkit.api import Api
-    from batchkit.patience import GivenTime
+    from batchkit.backoff import TimeLimit
     from batchkit.settings import Settings
 
 _REREADS = 3
@@ -33,7 +33,7 @@ _LONGEST_CANCELLATION_SECONDS = 3600
 _LONGEST_WAIT_SECONDS = 600.0  # for lines that a batch counts, once no more have come
 
 
-class Terms(NamedTuple):
+class RunOptions(NamedTuple):
     """How to run.
 
     Attributes:
@@ -52,15 +52,15 @@ class Terms(NamedTuple):
 class Run:
     """One request file on its way to results."""
 
-    def __init__(self, api: Api, settings: Settings, path: Path, terms: Terms) -> None:
+    def __init__(self, api: Api, settings: Settings, path: Path, options: RunOptions) -> None:
         self._api = api
         self._path = path
-        self._poll_seconds = terms.poll_seconds
+        self._poll_seconds = options.poll_seconds
         refuse_table(path)
         report = check_file(path, Limits())
         if not report.is_ok:
             kind, faults = next((k, f) for k, f in report.faults.items() if k != "blank_line")
-            raise Stop(
+            raise ScriptError(
                 Exit.INPUT,
                 f"{quoted(str(path))}, line {faults[0].line}: {faults[0].message} {FIXES[kind]}",
                 "Nothing was sent; validate_batch_file.py shows all faults.",
@@ -73,11 +73,11 @@ class Run:
         self._journal = Journal(path, settings.base_url)
         if self._journal.is_new:
             self._refuse_to_replace()
-        caps = [cap for cap in (terms.max_cost_usd, settings.max_cost_usd) if cap is not None]
-        order = Order(
-            path, report.endpoint, terms.window, min(caps, default=None), terms.in_doubt_seconds
+        caps = [cap for cap in (options.max_cost_usd, settings.max_cost_usd) if cap is not None]
+        submission_options = SubmissionOptions(
+            path, report.endpoint, options.window, min(caps, default=None), options.in_doubt_seconds
         )
-        self._submission = Submission(api, settings, self._journal, order)
+        self._submission = Submission(api, settings, self._journal, submission_options)
 
     def estimate(self) -> None:
         """Upload, and say what the server thinks that it will cost."""
@@ -95,22 +95,24 @@ class Run:
         self._gives_up = True
         batch_id = self._journal.entries.batch_id
         if batch_id is None:
-            raise Stop(Exit.INPUT, f"No batch of {quoted(str(self._path))} is known to be running.")
+            raise ScriptError(
+                Exit.INPUT, f"No batch of {quoted(str(self._path))} is known to be running."
+            )
         if _status(self._batch()) not in TERMINAL:
             batch_id = self._journal.entries.batch_id or batch_id
             self._api.post(f"/batches/{safe(batch_id)}/cancel")
 
-    def follow(self, limit: GivenTime) -> Exit:
+    def follow(self, limit: TimeLimit) -> Exit:
         """Wait for the end, reading on meanwhile, and give the result files their names."""
         ended = self._journal.entries.ended if self._output.exists() else None
         if ended is None:
             return self._follow(limit)
         if self._journal.entries.lacking is not None:  # the lines may have come since
-            with suppress(Stop):
+            with suppress(ScriptError):
                 return self._follow(limit)
         return self._report(ended)
 
-    def _follow(self, limit: GivenTime) -> Exit:
+    def _follow(self, limit: TimeLimit) -> Exit:
         output = LineFile(self._output, self._requests)
         errors = LineFile(self._errors, self._requests)
         before = output.custom_ids() | errors.custom_ids()
@@ -135,7 +137,7 @@ class Run:
         self._journal.note(ended=status, lacking=lacking)
         return self._report(status)
 
-    def _ended_batch(self, output: LineFile, limit: GivenTime) -> dict[str, Any] | None:
+    def _ended_batch(self, output: LineFile, limit: TimeLimit) -> dict[str, Any] | None:
         """The batch once it has ended, its answers read on meanwhile; None after the time given."""
         noted, pause = "", _FIRST_PAUSE_SECONDS
         while True:
@@ -162,7 +164,7 @@ class Run:
         try:
             self._collect(output, batch.get("output_file_id"), counts[0])
             self._collect(errors, batch.get("error_file_id"), counts[1])
-        except Refused as error:
+        except ApiError as error:
             if not error.is_gone or not self._collect_list(output, errors, _status(batch)):
                 raise
             return True
@@ -199,7 +201,7 @@ class Run:
         batch_id = self._journal.entries.batch_id or ""
         try:
             return self._api.get(f"/batches/{safe(batch_id)}")
-        except Refused as error:
+        except ApiError as error:
             if not error.is_gone:
                 raise
             return self._api.get(f"/batches/{safe(self._submission.find_again(error))}")
@@ -217,7 +219,7 @@ class Run:
                 time.sleep(wait_seconds)
                 file.forget()
                 file.read_on(self._api, _content_of(file_id))
-        except Cut:  # its whole lines are here, and the others may come
+        except TruncatedFileError:  # its whole lines are here, and the others may come
             self._is_cut = True
 
     def _collect_list(self, output: LineFile, errors: LineFile, status: str) -> bool:
@@ -229,11 +231,13 @@ class Run:
             listed.read_on(
                 self._api, f"/batches/{safe(self._journal.entries.batch_id or '')}/results"
             )
-        except Refused as error:
+        except ApiError as error:
             if error.is_gone:
                 return False
             raise
-        except Lost:  # the list of a batch that ended with its input file breaks off each time
+        except (
+            TransportError
+        ):  # the list of a batch that ended with its input file breaks off each time
             if status != "cancelled":
                 raise
         note(f"{self._path}: a result file is gone; the lines come from the list of results")
@@ -260,7 +264,7 @@ class Run:
     def _refuse_to_replace(self) -> None:
         for path in (self._output, self._errors):
             if path.exists():
-                raise Stop(
+                raise ScriptError(
                     Exit.INPUT,
                     f"{quoted(str(path))} is there already; nothing was sent.",
                     "Move it away, or give the request file another name.",
@@ -277,7 +281,7 @@ def _unless_gone() -> Iterator[None]:
     """Pass over a file that is not there; at the end of the batch it is looked for again."""
     try:
         yield
-    except Refused as error:
+    except ApiError as error:
         if not error.is_gone:
             raise
 
@@ -296,7 +300,7 @@ def _refuse_empty_failure(batch: dict[str, Any], lines: int) -> None:
     if _status(batch) != "failed" or lines or any(counts_of(batch)[:2]):
         return
     words = first_error(batch)
-    raise Stop(
+    raise ScriptError(
         Exit.REFUSED,
         f"The server failed the batch as a whole{': ' + quoted(words) if words else ''}.",
         "No request ran; correct the file and give it another name.",

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from batchkit.ending import Exit, Stop, quoted, usd
+from batchkit.cli import Exit, ScriptError, quoted, usd
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -59,14 +59,14 @@ def read_settings() -> Settings:
     cap = _cap(env.get("DOUBLEWORD_BATCH_MAX_COST_USD"))
     settings = Settings(base_url, key, named or guess, cap)
     if not key and not settings.is_loopback:
-        raise Stop(
+        raise ScriptError(
             Exit.CONFIG,
             "DOUBLEWORD_API_KEY is not set.",
             "Ask the person to set it; never put a key on a command line. Without a key, "
             "the command `doubleword-batch` runs batches on this machine.",
         )
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise Stop(
+        raise ScriptError(
             Exit.CONFIG, "DOUBLEWORD_API_KEY is not a key: it holds spaces or unusual characters."
         )
     _refuse_other_limits(env)
@@ -83,13 +83,17 @@ def _named_provider(env: dict[str, str]) -> str:
     hint = "Unset the variable, or use the command `doubleword-batch`."
     _refuse_mixed_families(env, named)
     if named not in {"", "doubleword", "openai", "generic", "local"}:
-        raise Stop(Exit.CONFIG, f"{name} is not known.", "Use doubleword, openai or generic.")
+        raise ScriptError(
+            Exit.CONFIG, f"{name} is not known.", "Use doubleword, openai or generic."
+        )
     if named == "local":
-        raise Stop(Exit.CONFIG, f"{name}: the scripts speak to a server only.", hint)
+        raise ScriptError(Exit.CONFIG, f"{name}: the scripts speak to a server only.", hint)
     if named == "generic" and not env.get("DOUBLEWORD_BASE_URL"):
-        raise Stop(Exit.CONFIG, f"{name} needs the server's address.", "Set DOUBLEWORD_BASE_URL.")
+        raise ScriptError(
+            Exit.CONFIG, f"{name} needs the server's address.", "Set DOUBLEWORD_BASE_URL."
+        )
     if named == "openai" and env.get("OPENAI_API_KEY"):
-        raise Stop(
+        raise ScriptError(
             Exit.CONFIG, f"{name} means OPENAI_API_KEY, which the scripts do not read.", hint
         )
     return named
@@ -105,7 +109,7 @@ def _refuse_mixed_families(env: dict[str, str], named: str) -> None:
             continue
         url = env.get(address, "")
         if url and (named or not _is_loopback(_host(url))):
-            raise Stop(
+            raise ScriptError(
                 Exit.CONFIG,
                 f"{key} is set without an address of its own, and {address} without a key of its "
                 "own: it is not clear where the rows should go.",
@@ -135,13 +139,13 @@ def _refuse_unread(env: dict[str, str]) -> None:
     for name in _READ:
         text = env.get(name, "")
         if _QUOTED.fullmatch(text):
-            raise Stop(
+            raise ScriptError(
                 Exit.CONFIG,
                 f"{name} is set with quotes around its value, which are a part of it here.",
                 "Set it without quotes.",
             )
         if _NOT_FILLED_IN.match(text):
-            raise Stop(
+            raise ScriptError(
                 Exit.CONFIG,
                 f"{name} begins with a variable, which nothing has filled in.",
                 "Set it to the value itself.",
@@ -161,9 +165,11 @@ def _checked_url(url: str) -> str:
     plain = not set("?# ") & set(url) and "@" not in parts.netloc and url.isprintable()
     plain = plain and parts.path.isascii()
     if not is_http or not host or not plain:
-        raise Stop(Exit.CONFIG, "DOUBLEWORD_BASE_URL is not a plain http(s) address.", hint)
+        raise ScriptError(Exit.CONFIG, "DOUBLEWORD_BASE_URL is not a plain http(s) address.", hint)
     if parts.scheme == "http" and not _is_loopback(host):
-        raise Stop(Exit.CONFIG, "DOUBLEWORD_BASE_URL would send the key over plain http.", hint)
+        raise ScriptError(
+            Exit.CONFIG, "DOUBLEWORD_BASE_URL would send the key over plain http.", hint
+        )
     place = f"[{host}]" if ":" in host else host
     port = "" if parts.port in {None, _PORTS[parts.scheme]} else f":{parts.port}"
     server, path = f"{parts.scheme}://{place}{port}", parts.path.strip("/")
@@ -171,7 +177,7 @@ def _checked_url(url: str) -> str:
     if known in (HOSTED, _OPENAI) and path.partition("/")[0] in {"", "v1"}:
         if path == "v1":
             return known
-        raise Stop(
+        raise ScriptError(
             Exit.CONFIG,
             f"DOUBLEWORD_BASE_URL is not where the API of {server} begins.",
             f"Set DOUBLEWORD_BASE_URL to {known}.",
@@ -194,7 +200,7 @@ def _cap(text: str | None) -> Decimal | None:
     try:
         return usd(text)
     except ValueError:
-        raise Stop(
+        raise ScriptError(
             Exit.CONFIG, f"DOUBLEWORD_BATCH_MAX_COST_USD={quoted(text, 40)} is not an amount."
         ) from None
 
@@ -208,7 +214,7 @@ def _refuse_other_limits(env: dict[str, str]) -> None:
         ("DOUBLEWORD_BATCH_READ_ONLY", _is_on(env.get("DOUBLEWORD_BATCH_READ_ONLY", ""))),
     ):
         if is_set:
-            raise Stop(
+            raise ScriptError(
                 Exit.CONFIG,
                 f"{name} is set, which this script cannot keep.",
                 "Use the command `doubleword-batch`, or ask the person.",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from batchkit.ending import Exit, Stop, quoted
+from batchkit.cli import Exit, ScriptError, quoted
 from batchkit.limits import CHAT, EMBEDDINGS, RESPONSES
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ _MISPLACED = "content in a place where none is expected"
 _TWICE = "a name occurs twice in one object"
 
 
-class _UnknownCost(Exception):  # noqa: N818  # becomes a Stop below
+class _UnknownCost(Exception):  # noqa: N818  # becomes a ScriptError below
     """Why nobody can foresee what a request costs."""
 
 
@@ -91,7 +91,7 @@ def most_output_tokens(path: Path) -> int:
     """The most that the requests of a file can make a server write, all choices together.
 
     Raises:
-        Stop: a line may cost what nobody can foresee.
+        ScriptError: a line may cost what nobody can foresee.
     """
     total = 0
     with path.open("rb") as lines:
@@ -102,7 +102,7 @@ def most_output_tokens(path: Path) -> int:
                 request = _members(line)
                 total += output_tokens_of(request["body"], request["url"])
             except (_UnknownCost, ValueError, KeyError, TypeError, RecursionError) as error:
-                raise Stop(
+                raise ScriptError(
                     Exit.INPUT,
                     f"What line {number} may cost is unknown: {error}. There is a cap, so nothing "
                     "was submitted.",

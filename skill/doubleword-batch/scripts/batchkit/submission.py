@@ -13,10 +13,10 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchkit.api import safe
-from batchkit.batch_status import listed, status_of
-from batchkit.ending import Exit, Stop, note, quoted
+from batchkit.batch_status import entries_since, status_of
+from batchkit.cli import Exit, ScriptError, note, quoted
+from batchkit.errors import ApiError, IncompleteListError, TransportError
 from batchkit.json_values import object_of
-from batchkit.refusals import Lost, Refused, Unlisted
 from batchkit.spending import most_output_tokens
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _SECONDS_BETWEEN_LOOKS = 2.0
 _SPENT = frozenset({"failed", "cancelled", "expired"})
 
 
-class Order(NamedTuple):
+class SubmissionOptions(NamedTuple):
     """What to run, where, and at what price.
 
     Attributes:
@@ -67,23 +67,25 @@ def fingerprint(settings: Settings, sha256: str) -> str:
 class Submission:
     """The way of one request file to its batch."""
 
-    def __init__(self, api: Api, settings: Settings, journal: Journal, order: Order) -> None:
+    def __init__(
+        self, api: Api, settings: Settings, journal: Journal, options: SubmissionOptions
+    ) -> None:
         self._api = api
         self._settings = settings
         self._journal = journal
-        self._order = order
+        self._options = options
         self._mark = fingerprint(settings, journal.sha256)
 
     def upload(self) -> str:
         """Make sure that the file is at the server; its id."""
         entries = self._journal.entries
         if entries.file_id is None:
-            job = job_name(self._order.path, self._journal.sha256)
+            job = job_name(self._options.path, self._journal.sha256)
             name = f"{job}-0001-{self._journal.sha256[:16]}.jsonl"
             found = self._file_named(name)
             if found is None:
                 self._journal.note(upload_sent_at=time.time())
-                sent = self._api.upload(self._order.path, name, lambda: self._file_named(name))
+                sent = self._api.upload(self._options.path, name, lambda: self._file_named(name))
                 found = _id_of(sent)
             self._journal.note(file_id=found)
         return str(entries.file_id)
@@ -108,9 +110,9 @@ class Submission:
         """The server's estimate, and the tokens of answers that it counts on."""
         try:
             path = f"/files/{safe(file_id)}/cost-estimate"
-            estimate = self._api.get(path, completion_window=self._order.window)
+            estimate = self._api.get(path, completion_window=self._options.window)
             usd = Decimal(str(estimate["total_estimated_cost"]))
-        except (Refused, KeyError, InvalidOperation):
+        except (ApiError, KeyError, InvalidOperation):
             return None, 0
         tokens = estimate.get("total_estimated_output_tokens")
         is_count = isinstance(tokens, int) and tokens > 0
@@ -119,27 +121,27 @@ class Submission:
 
     def _most_usd(self, file_id: str) -> Decimal | None:
         """The most that the file can cost: the estimate, raised to the requests' token limits."""
-        most = most_output_tokens(self._order.path)
+        most = most_output_tokens(self._options.path)
         usd, counted = self._estimate(file_id)
         if usd is None or most <= counted:
             return usd
         return usd * most / counted if counted else None
 
     def _refuse_if_too_dear(self, file_id: str) -> None:
-        cap = self._order.max_cost_usd
+        cap = self._options.max_cost_usd
         if cap is None:
             return
         usd = self._most_usd(file_id)
         if usd is None or usd > cap:
             if usd is None:
-                raise Stop(
+                raise ScriptError(
                     Exit.INPUT,
                     f"The cost is not known, as this server names no price, and the cap is ${cap}; "
                     "nothing was submitted.",
                     "Ask the person who set the cap: without --max-cost, and without "
                     "DOUBLEWORD_BATCH_MAX_COST_USD, it runs at whatever it costs.",
                 )
-            raise Stop(
+            raise ScriptError(
                 Exit.INPUT,
                 f"The cost is up to ${usd.normalize():f} by the requests' token limits, and the "
                 f"cap is ${cap}; nothing was submitted.",
@@ -150,10 +152,10 @@ class Submission:
     def _send(self, file_id: str) -> str:
         body = {
             "input_file_id": file_id,
-            "endpoint": self._order.endpoint,
-            "completion_window": self._order.window,
+            "endpoint": self._options.endpoint,
+            "completion_window": self._options.window,
             "metadata": {
-                "dwb_job": job_name(self._order.path, self._journal.sha256),
+                "dwb_job": job_name(self._options.path, self._journal.sha256),
                 "dwb_part": "1",
                 FINGERPRINT_KEY: self._mark,
             },
@@ -161,12 +163,12 @@ class Submission:
         self._journal.note(create_sent_at=time.time())
         try:
             return _id_of(self._api.post("/batches", body, self._look))
-        except (Refused, Lost) as error:
+        except (ApiError, TransportError) as error:
             if not error.may_have_happened:
                 made = self._made_all_the_same(error)
                 if made is not None:
                     return made
-                gone = isinstance(error, Refused) and error.status == _NOT_FOUND
+                gone = isinstance(error, ApiError) and error.status == _NOT_FOUND
                 self._journal.note(
                     create_sent_at=None,
                     file_id=None if gone else file_id,  # deleted or expired: upload it anew
@@ -178,19 +180,19 @@ class Submission:
                 raise
             return found
 
-    def find_again(self, refusal: Refused) -> str:
+    def find_again(self, refusal: ApiError) -> str:
         """The batch's id where the server does not know the one that it gave: ours by its mark.
 
         Raises:
-            Stop: it cannot be found. It is not created again.
+            ScriptError: it cannot be found. It is not created again.
         """
         given = str(self._journal.entries.batch_id)
         try:
             found = self._look()
-        except Unlisted:
+        except IncompleteListError:
             found = None
         if found is None or found == given:
-            raise Stop(
+            raise ScriptError(
                 Exit.REFUSED,
                 f"The server gave the batch the id {quoted(given, 80)} and answers {refusal.status}"
                 " to it, and its list does not show another with this file's mark.",
@@ -206,17 +208,21 @@ class Submission:
             return self._look_while_in_doubt()
         try:
             return self._look()
-        except Unlisted:
+        except IncompleteListError:
             return None  # nothing was sent from here
 
-    def _made_all_the_same(self, error: Refused | Lost) -> str | None:
+    def _made_all_the_same(self, error: ApiError | TransportError) -> str | None:
         """What a refused creation has made: where a gateway repeats it, the second may be refused.
 
         A key that is refused would not be shown the list either.
         """
-        if isinstance(error, Lost) or error.is_repeatable or error.status == _NOT_ACCEPTED:
+        if (
+            isinstance(error, TransportError)
+            or error.is_repeatable
+            or error.status == _NOT_ACCEPTED
+        ):
             return None
-        with suppress(Stop):
+        with suppress(ScriptError):
             return self._look()
         return None
 
@@ -224,19 +230,19 @@ class Submission:
         """Look for a creation whose reply was lost, for as long as it may still appear.
 
         Raises:
-            Stop: nobody can look, so that it must not be sent again.
+            ScriptError: nobody can look, so that it must not be sent again.
         """
         while True:
-            blind: Stop | None = None
+            blind: ScriptError | None = None
             try:
                 found = self._look()
-            except (Lost, Unlisted) as error:
+            except (TransportError, IncompleteListError) as error:
                 found, blind = None, error
-            left = self._journal.seconds_in_doubt(self._order.in_doubt_seconds)
+            left = self._journal.seconds_in_doubt(self._options.in_doubt_seconds)
             if found is not None:
                 return found
-            if left <= 0 and isinstance(blind, Unlisted):
-                raise Stop(
+            if left <= 0 and isinstance(blind, IncompleteListError):
+                raise ScriptError(
                     Exit.NO_CONNECTION,
                     "It is not known whether the creation reached the server, and its list cannot "
                     f"tell: {blind.why}",
@@ -246,13 +252,13 @@ class Submission:
                 if blind is not None:
                     raise blind
                 return None
-            if self._api.given.left() <= 0:
-                raise Stop(
+            if self._api.time_limit.left() <= 0:
+                raise ScriptError(
                     Exit.NO_CONNECTION,
                     "It is not known yet whether the creation reached the server.",
                     "Run the same command again: it looks for the batch before it sends anything.",
                 )
-            time.sleep(min(left, _SECONDS_BETWEEN_LOOKS, self._api.given.left()))
+            time.sleep(min(left, _SECONDS_BETWEEN_LOOKS, self._api.time_limit.left()))
 
     def _way_out(self) -> str:
         return (
@@ -274,9 +280,9 @@ class Submission:
         return None
 
     def _file_named(self, name: str) -> str | None:
-        size = self._order.path.stat().st_size
+        size = self._options.path.stat().st_size
         since = self._journal.entries.upload_sent_at
-        with suppress(Unlisted):  # an upload is free, so it is made again
+        with suppress(IncompleteListError):  # an upload is free, so it is made again
             for file in self._listed("/files", name, since, purpose="batch"):
                 if file.get("filename") == name and file.get("bytes") in (0, None, size):
                     return _id_of(file)
@@ -287,13 +293,13 @@ class Submission:
     ) -> Iterator[dict[str, Any]]:
         if self._settings.provider == "doubleword":
             params["search"] = search
-        return listed(self._api, path, params, since)
+        return entries_since(self._api, path, params, since)
 
 
 def _id_of(answer: dict[str, Any]) -> str:
     found = answer.get("id")
     if not isinstance(found, str) or not found:
-        raise Stop(
+        raise ScriptError(
             Exit.NO_CONNECTION,
             "The server's answer has no id.",
             "Run the same command again: it looks before it sends.",

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from batchkit import strict_json
-from batchkit.ending import Exit, Stop, check_file_is_there, quoted
+from batchkit.cli import Exit, ScriptError, check_file_is_there, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +72,7 @@ def open_table(path: Path) -> Table:
 
 def _head(path: Path) -> bytes:
     if path.is_dir():
-        raise Stop(
+        raise ScriptError(
             Exit.INPUT,
             f"{quoted(str(path))} is a folder.",
             "The scripts read one CSV, TSV or JSON file; the command `doubleword-batch` and the "
@@ -130,7 +130,7 @@ def _is_even(path: Path, dialect: _Dialect) -> bool:
     """Whether the first records have the same number of fields, and more than one."""
     try:
         widths = {len(fields) for _, fields in islice(_records(path, dialect), _ROWS_COMPARED)}
-    except Stop:
+    except ScriptError:
         return False
     return len(widths) == 1 and widths != {1}
 
@@ -242,11 +242,11 @@ def _object(path: Path, row: Any, place: str) -> Row:
     return row
 
 
-def _bad(path: Path, what: str, hint: str) -> Stop:
-    return Stop(Exit.INPUT, f"{quoted(path.name, 100)} {what}.", hint)
+def _bad(path: Path, what: str, hint: str) -> ScriptError:
+    return ScriptError(Exit.INPUT, f"{quoted(path.name, 100)} {what}.", hint)
 
 
-def _not_utf8(path: Path) -> Stop:
+def _not_utf8(path: Path) -> ScriptError:
     with path.open("rb") as stream:
         bad = next((n for n, line in enumerate(stream, 1) if not _is_utf8(line)), "?")
     return _bad(path, f"is not UTF-8 on line {bad}", "Save it as UTF-8.")
@@ -275,7 +275,7 @@ def refuse_table(path: Path) -> None:
     """Stop at a file that holds rows in place of requests."""
     kind = other_table(path) if path.is_file() else None
     if kind is not None:
-        raise Stop(
+        raise ScriptError(
             Exit.INPUT,
             f"{quoted(str(path))} is {kind} and not a request file.",
             "Make a request file of it first: create_batch_file.py with a prompt.",

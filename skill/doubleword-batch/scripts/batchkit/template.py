@@ -6,7 +6,7 @@ import difflib
 import re
 from typing import TYPE_CHECKING, Any
 
-from batchkit.ending import Exit, Stop, quoted
+from batchkit.cli import Exit, ScriptError, quoted
 from batchkit.strict_json import as_prompt_text
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Template:
 
     def __init__(self, text: str, columns: Sequence[str], name: str = "prompt") -> None:
         if not text.strip():
-            raise Stop(Exit.INPUT, f"The {name} is empty.", "Write what to ask of each row.")
+            raise ScriptError(Exit.INPUT, f"The {name} is empty.", "Write what to ask of each row.")
         self._name = name
         self._pattern, self.used = _compiled(re.sub("\r\n?", "\n", text), columns, name)
         self.is_constant = not self.used
@@ -46,7 +46,7 @@ class Template:
         try:
             return self._pattern % tuple(as_prompt_text(row[column]) for column in self.used)
         except KeyError as error:
-            raise Stop(
+            raise ScriptError(
                 Exit.INPUT,
                 f"Row {number} has no {quoted(str(error.args[0]), 60)}, which the {self._name} "
                 "uses.",
@@ -61,7 +61,7 @@ def check_column(name: str, columns: Sequence[str], user: str) -> None:
     near = difflib.get_close_matches(name, columns, n=1)
     hint = f"Did you mean {quoted(near[0], 60)}? " if near else ""
     shown = ", ".join(quoted(column, 60) for column in columns[:_COLUMNS_SHOWN])
-    raise Stop(
+    raise ScriptError(
         Exit.INPUT,
         f"{user} names the column {quoted(name, 60)}, which the table does not have.",
         f"{hint}The columns are {shown}.",
@@ -87,6 +87,6 @@ def _column(tag: re.Match[str], columns: Sequence[str], name: str) -> str:
         return inner
     if _LOOKS_LIKE_A_NAME.fullmatch(inner):
         check_column(inner, columns, f"The {name}")
-    raise Stop(
+    raise ScriptError(
         Exit.INPUT, f"The {name} holds {quoted(tag[0], 60)}, which is not a column.", _PLAIN_ONLY
     )

@@ -8,7 +8,7 @@ import math
 import struct
 from typing import Any
 
-from batchkit.json_values import in_order, list_of, object_of
+from batchkit.json_values import by_index, list_of, object_of
 from batchkit.loose_json import decode_or_none
 
 _FLOAT_BYTES = 4
@@ -46,7 +46,7 @@ def vectors_in(body: dict[str, Any]) -> tuple[Any, bool]:
         vector = next((fields[name] for name in _PLACES if name in fields), element)
         inner = list_of(vector)  # a text's pieces, each with its own
         if inner and all("embedding" in object_of(it) for it in inner):
-            vectors.append([_vector(it["embedding"]) for it in in_order(inner)])
+            vectors.append([_vector(it["embedding"]) for it in by_index(inner)])
         else:
             vectors.append(_vector(_of_a_type(vector)))
     is_broken = not all(_is_vector(vector) for vector in vectors)
@@ -62,7 +62,7 @@ def _elements(body: dict[str, Any]) -> list[Any]:
         vectors = _of_a_type(found)
         is_several = isinstance(next(iter(list_of(vectors)), None), (list, str))
         found = vectors if is_several else [found]
-    return in_order(found)
+    return by_index(found)
 
 
 def _of_a_type(value: Any) -> Any:
@@ -101,8 +101,8 @@ def _is_vector(value: Any) -> bool:
     )
 
 
-def is_something(embedding: Any) -> bool:
+def has_numbers(embedding: Any) -> bool:
     """Whether there is a number in an embedding."""
     if isinstance(embedding, list):
-        return any(is_something(element) for element in embedding)
+        return any(has_numbers(element) for element in embedding)
     return embedding is not None

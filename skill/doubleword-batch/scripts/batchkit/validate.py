@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchkit import strict_json
-from batchkit.ending import check_file_is_there, quoted
+from batchkit.cli import check_file_is_there, quoted
 from batchkit.limits import ALSO_TAKEN, ENDPOINTS
 from batchkit.public_address import media_fault
 

@@ -13,7 +13,7 @@ _AS_THEY_ARE = frozenset({"Arguments", "Input", "Embedding"})
 _DEEPEST = 12
 
 
-def as_usual(body: dict[str, Any]) -> dict[str, Any]:
+def in_snake_case(body: dict[str, Any]) -> dict[str, Any]:
     """A body with names in Pascal's case (`Choices`, `FinishReason`) as OpenAI writes them."""
     return body if _OF_PASCAL.isdisjoint(body) else _usual(body, _DEEPEST)
 

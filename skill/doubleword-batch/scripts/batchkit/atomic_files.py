@@ -13,7 +13,7 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
-from batchkit.ending import Exit, Stop, quoted
+from batchkit.cli import Exit, ScriptError, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,7 +46,7 @@ def open_own(path: Path, mode: str) -> BinaryIO:
     """Open a file that only the scripts write, bytes.
 
     Raises:
-        Stop: a link stands there, or something else that is not a file.
+        ScriptError: a link stands there, or something else that is not a file.
         OSError: as `open`.
     """
     if path.is_symlink():
@@ -65,8 +65,8 @@ def open_own(path: Path, mode: str) -> BinaryIO:
     return stream  # type: ignore[return-value]
 
 
-def _not_ours(path: Path) -> Stop:
-    return Stop(
+def _not_ours(path: Path) -> ScriptError:
+    return ScriptError(
         Exit.STATE,
         f"{quoted(str(path))} is a link, or not a file.",
         "Only these scripts write there: remove it.",
@@ -76,7 +76,7 @@ def _not_ours(path: Path) -> Stop:
 def check_name(path: Path) -> None:
     """Refuse a name that Windows cannot have, or takes for a device, a stream or another name."""
     if _IS_WINDOWS and _NO_NAME_THERE.fullmatch(path.name):
-        raise Stop(
+        raise ScriptError(
             Exit.INPUT,
             f"Windows can have no file of the name {quoted(path.name)}; nothing was written.",
             "Give another name.",
@@ -120,7 +120,7 @@ def _rename(part: Path, path: Path) -> None:
     until = time.monotonic() + _PATIENCE_SECONDS
     while not _renamed(part, path):
         if time.monotonic() > until:
-            raise Stop(
+            raise ScriptError(
                 Exit.STATE,
                 f"Another program has {quoted(str(path))} open.",
                 "Close it there, then run the same command again.",
@@ -217,7 +217,7 @@ class PartFiles:
     def _refuse_to_replace(self, paths: list[Path]) -> None:
         for path in paths:
             if path.exists() and not self._overwrite:
-                raise Stop(
+                raise ScriptError(
                     Exit.INPUT,
                     f"{quoted(str(path))} is there already; nothing was written.",
                     "Give another --output, or --overwrite to replace it.",
@@ -228,7 +228,7 @@ class PartFiles:
         ours = re.compile(rf"{re.escape(self._first.stem)}-\d{{4}}{re.escape(self._first.suffix)}")
         for path in sorted(self._first.parent.iterdir()):
             if ours.fullmatch(path.name) and path not in self.paths:
-                raise Stop(
+                raise ScriptError(
                     Exit.INPUT,
                     f"{quoted(str(path))} is left from an earlier build; nothing was written.",
                     "Delete it, or give another --output.",

@@ -10,8 +10,8 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchkit.loose_json import decode
+from batchkit.reasoning import strip_reasoning
 from batchkit.schema import Checker
-from batchkit.thoughts import behind_thoughts
 
 if TYPE_CHECKING:
     from batchkit.result_line import Reading
@@ -83,7 +83,7 @@ def _invalid(reading: Reading, cause: str, message: str) -> Reading:
 def _unwrapped(text: str) -> tuple[str, str]:
     """What stands after a model's thoughts and in its only code fence, and which it was."""
     place = ""
-    last = behind_thoughts(text)
+    last = strip_reasoning(text)
     if len(last) < len(text):
         text, place = last, _THOUGHTS
     before, fence, rest = text.partition(_FENCE)

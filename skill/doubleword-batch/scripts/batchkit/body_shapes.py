@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from batchkit.json_values import first, list_of, object_of, word
+from batchkit.json_values import first_value, list_of, object_of, string_of
 
 _LISTS = ("results", "generations", "predictions", "outputs", "completions", "responses")
 _TEXTS = ("text", "generated_text", "outputText", "content", "completion")
@@ -21,27 +21,27 @@ def listed_choices(body: dict[str, Any]) -> list[dict[str, Any]]:
 
     Such as `{"results": [{"generated_text": "..."}]}`; Jurassic has each inside a `data`.
     """
-    if is_result(body):
+    if is_bare_answer(body):
         return []
     for name in _LISTS:
         whole = list_of(body.get(name))
         parts = [object_of(element) for element in whole]
         parts = [object_of(part.get("data")) | part for part in parts]
-        texts = [first(part, _TEXTS) or value for part, value in zip(parts, whole)]
+        texts = [first_value(part, _TEXTS) or value for part, value in zip(parts, whole)]
         if texts and all(isinstance(text, str) for text in texts):
             pairs = zip(parts, texts)
             return [part | {"message": text} for part, text in pairs]
     return []
 
 
-def is_result(body: dict[str, Any]) -> bool:
+def is_bare_answer(body: dict[str, Any]) -> bool:
     """Whether the body itself is the answer: scores, labels, images, pages, a moderation, a film.
 
     A film that is still made has not come.
     """
     for name in _RESULT_LISTS:
         results = [object_of(element) for element in list_of(body.get(name))]
-        if results and all(first(result, _RESULTS) is not None for result in results):
+        if results and all(first_value(result, _RESULTS) is not None for result in results):
             return True
     if body.get("score") is not None or (list_of(body.get("labels")) and "scores" in body):
         return True
@@ -54,10 +54,10 @@ def is_result(body: dict[str, Any]) -> bool:
 def is_typed(outputs: Any) -> bool:
     """Whether outputs are pieces of one answer, which say each of what kind they are."""
     pieces = list_of(outputs)
-    return bool(pieces) and all(word(object_of(piece).get("type")) for piece in pieces)
+    return bool(pieces) and all(string_of(object_of(piece).get("type")) for piece in pieces)
 
 
-def of_tensors(body: dict[str, Any]) -> dict[str, Any]:
+def decode_tensors(body: dict[str, Any]) -> dict[str, Any]:
     """The body with what Triton's tensors say, as texts or vectors; any other body as it is.
 
     Such as `{"outputs": [{"name": "text_output", "datatype": "BYTES", "data": ["..."]}]}`.
@@ -67,7 +67,7 @@ def of_tensors(body: dict[str, Any]) -> dict[str, Any]:
         "datatype" in it and isinstance(it.get("data"), list) for it in tensors
     ):
         return body
-    named = {word(tensor.get("name")): tensor for tensor in reversed(tensors)}
+    named = {string_of(tensor.get("name")): tensor for tensor in reversed(tensors)}
     texts = [tensor for tensor in named.values() if tensor["datatype"] == "BYTES"]
     found = next((named[name] for name in _OF_TEXT if named.get(name) in texts), None)
     found = found or (texts[-1] if texts else None)

@@ -1,13 +1,13 @@
-"""How a request ends without what was asked for: refused by the server, or without an answer."""
+"""Failures of requests: an error status from the server, or no complete reply."""
 
 from __future__ import annotations
 
-from batchkit.ending import Exit, Stop, quoted
+from batchkit.cli import Exit, ScriptError, quoted
 from batchkit.provider_errors import ProviderError, read_error_body
 
 _TOO_EARLY, _TOO_MANY, _SERVER_ERROR, _NOT_OFFERED = 425, 429, 500, 501
 _GONE = frozenset({404, 410})
-_GIVEN_UP = frozenset({408, 499})  # by somebody who waited: what was asked may be done
+_GIVEN_UP = frozenset({408, 499})  # by whoever waited: the request may have been carried out
 _REPEATABLE = _GIVEN_UP | {_TOO_EARLY, _TOO_MANY}
 _HINTS = {
     401: "Check DOUBLEWORD_API_KEY: it has to be an inference key.",
@@ -24,8 +24,8 @@ _UNVERIFIED = (
 )
 
 
-class Refused(Stop):
-    """The server answered, and the answer is no."""
+class ApiError(ScriptError):
+    """The server answered with an error status."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Refused(Stop):
 
     @property
     def says_not_taken(self) -> bool:
-        """Whether the server says itself that it has done nothing."""
+        """Whether the status says that the server has done nothing."""
         return self.status in {_TOO_EARLY, _TOO_MANY}
 
     @property
@@ -71,8 +71,8 @@ class Refused(Stop):
         return self.status in _GIVEN_UP or self.status >= _SERVER_ERROR
 
 
-class Lost(Stop):
-    """No complete answer arrived."""
+class TransportError(ScriptError):
+    """No complete reply arrived."""
 
     retry_after = None
 
@@ -86,20 +86,20 @@ class Lost(Stop):
         self.may_have_happened = may_have_happened
 
 
-class Cut(Lost):
-    """A file came to its end inside a line: the connection was cut, or the file is so."""
+class TruncatedFileError(TransportError):
+    """A file ended inside a line: the connection was cut, or the file itself is incomplete."""
 
 
-class Unlisted(Stop):
-    """A list that does not show all that it has: what is not in it may be there."""
+class IncompleteListError(ScriptError):
+    """A list that does not show all its entries: what is not in it may exist all the same."""
 
     def __init__(self, why: str) -> None:
         super().__init__(Exit.NO_CONNECTION, why, "Look in the provider's console.")
         self.why = why
 
 
-def read_refusal(content: bytes) -> ProviderError:
-    """What the body of an error answer says, whatever its form."""
+def read_error_reply(content: bytes) -> ProviderError:
+    """What the body of an error reply says, whatever its form."""
     if content.lstrip().startswith(b"<"):
         return ProviderError("an HTML page, so perhaps a proxy answered")
     return read_error_body(content)

@@ -1,6 +1,6 @@
-"""How a script begins and ends: its options, one line on stderr, and an exit code.
+"""The command line of a script: options, lines on stdout and stderr, and the exit code.
 
-The code says who has to act next.
+The exit code says who has to act next.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ OFFLINE = (Exit.DONE, Exit.USAGE, Exit.INPUT, Exit.STATE, Exit.INCOMPLETE, Exit.
 """The codes of a script that never speaks to a server."""
 
 
-class Stop(Exception):  # noqa: N818  # a way to end that is expected, not a bug
-    """Ends the script with one line on stderr.
+class ScriptError(Exception):
+    """Ends the script with one line on stderr; expected, not a bug.
 
     Args:
         code: the exit code.
@@ -104,7 +104,7 @@ def usd(text: str) -> Decimal:
     """An amount of US dollars.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not one.
     """
     try:
         value = Decimal(text)
@@ -116,16 +116,16 @@ def usd(text: str) -> Decimal:
 
 
 def check_file_is_there(path: Path) -> None:
-    """Refuse what is not a file.
+    """Check that a path is a file.
 
     Raises:
-        Stop: nothing is there, or something else.
+        ScriptError: it is not.
     """
     if not path.is_file():
-        raise Stop(Exit.INPUT, f"There is no file {quoted(str(path))}.", "Check the path.")
+        raise ScriptError(Exit.INPUT, f"There is no file {quoted(str(path))}.", "Check the path.")
 
 
-def end(main: Callable[[], Exit]) -> NoReturn:
+def run_script(main: Callable[[], Exit]) -> NoReturn:
     """Run a script's `main` and leave with its exit code."""
     for stream in (sys.stdout, sys.stderr):
         if not stream.isatty() and "PYTHONIOENCODING" not in os.environ:
@@ -134,7 +134,7 @@ def end(main: Callable[[], Exit]) -> NoReturn:
         stream.reconfigure(errors="backslashreplace")
     try:
         code = main()
-    except Stop as stop:
+    except ScriptError as stop:
         code = stop.code
         note(f"error: {stop}")
     except KeyboardInterrupt:
@@ -153,12 +153,12 @@ def say(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Say something to whoever watches; results go to stdout instead."""
+    """Print a line for whoever watches; results go to stdout instead."""
     _print(text, sys.stderr)
 
 
 def _print(text: str, stream: TextIO) -> None:
-    """Where the reader has gone, the work goes on and its exit code stays what it is."""
+    """Print; when the reader has gone, the work goes on and the exit code stays the same."""
     try:
         print(text, file=stream, flush=True)
     except OSError as error:

@@ -7,14 +7,14 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batchkit.refusals import Lost, Refused
+    from batchkit.errors import ApiError, TransportError
 
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 20.0
 _LEAST_WAIT_SECONDS = 5.0  # for an answer to what has been asked all the same
 
 
-class GivenTime:
+class TimeLimit:
     """The time that a person gives for everything, from now on; connecting is part of it.
 
     Args:
@@ -33,17 +33,17 @@ class GivenTime:
         return min(most_seconds, max(self.left(), _LEAST_WAIT_SECONDS))
 
 
-class Patience:
+class RetryBudget:
     """How long to go on after failures: jittered waits inside a budget of seconds.
 
     Args:
         budget_seconds: how long, since the first failure.
-        given: the time for everything, which ends it too.
+        time_limit: the time for everything, which ends it too.
     """
 
-    def __init__(self, budget_seconds: float, given: GivenTime) -> None:
+    def __init__(self, budget_seconds: float, time_limit: TimeLimit) -> None:
         self._budget_seconds = budget_seconds
-        self._given = given
+        self._time_limit = time_limit
         self.renew()
 
     def renew(self) -> None:
@@ -51,13 +51,13 @@ class Patience:
         self._deadline: float | None = None
         self._failures = 0
 
-    def outlast(self, error: Refused | Lost) -> None:
+    def wait_after(self, error: ApiError | TransportError) -> None:
         """Wait before the next try, or raise `error` if that try would come too late."""
         now = time.monotonic()
         if self._deadline is None:
             self._deadline = now + self._budget_seconds
         asked = error.retry_after or 0.0
-        left = min(self._deadline - now, self._given.left())
+        left = min(self._deadline - now, self._time_limit.left())
         if not error.is_repeatable or left <= 0 or asked > left:
             raise error
         longest = min(

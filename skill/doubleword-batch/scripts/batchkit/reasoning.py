@@ -8,12 +8,12 @@ from batchkit.plain_text import is_blank
 
 _THOUGHT = r"(?:\w+:)?(?:think|thinking|thought|reasoning)"
 _OF_HARMONY = r"<\|channel\|>(?:analysis|commentary)\b"
-_BEGIN_OF_THOUGHTS = re.compile(
+_BEGIN_OF_REASONING = re.compile(
     rf"\s*(?:<{_THOUGHT}\s*>|\[think\]|◁think▷|<\|START_THINKING\|>"
     rf"|(?:<\|start\|>assistant)?{_OF_HARMONY})",
     re.IGNORECASE,
 )
-END_OF_THOUGHTS = re.compile(
+END_OF_REASONING = re.compile(
     rf"</\s*{_THOUGHT}\s*>|\[/think\]|◁/think▷|<\|END_THINKING\|>"
     r"|<\|channel\|>final\b[^<\n]*(?:<\|constrain\|>\w*)?<\|message\|>",
     re.IGNORECASE,
@@ -23,26 +23,26 @@ END_OF_THOUGHTS = re.compile(
 END_OF_ANSWER = re.compile(r"\s*<\|(?:return|end)\|>\s*\Z")
 """What a model's own format puts behind an answer."""
 
-BEFORE_THOUGHTS = frozenset("<[◁ \t\r\n\f\v")
+FIRST_CHARACTERS = frozenset("<[◁ \t\r\n\f\v")
 """What stands before thoughts; few texts begin with any of these."""
 
-SEEN_ENDS = frozenset(map(chr, range(ord("!"), ord("~") + 1))) - set(">]")
+VISIBLE_ENDS = frozenset(map(chr, range(ord("!"), ord("~") + 1))) - set(">]")
 """The last characters of nearly all texts: what ends with one of them says something."""
 
 
-def says_nothing(text: str) -> bool:
+def has_no_answer(text: str) -> bool:
     """Whether a text has nothing to be seen, or nothing after the model's thoughts."""
-    if text[-1:] in SEEN_ENDS:
+    if text[-1:] in VISIBLE_ENDS:
         return False
-    is_thought = ("/" in text or "|" in text) and is_blank(behind_thoughts(text))
+    is_thought = ("/" in text or "|" in text) and is_blank(strip_reasoning(text))
     return is_thought or is_blank(text)
 
 
-def behind_thoughts(text: str) -> str:
+def strip_reasoning(text: str) -> str:
     """The answer behind what the model thought; the text itself where it has not thought."""
-    return END_OF_ANSWER.sub("", END_OF_THOUGHTS.split(text)[-1])
+    return END_OF_ANSWER.sub("", END_OF_REASONING.split(text)[-1])
 
 
-def thinks_on(text: str) -> bool:
+def is_unfinished_reasoning(text: str) -> bool:
     """Whether a text begins with the model's thoughts, and ends before they do."""
-    return bool(_BEGIN_OF_THOUGHTS.match(text)) and not END_OF_THOUGHTS.search(text)
+    return bool(_BEGIN_OF_REASONING.match(text)) and not END_OF_REASONING.search(text)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from batchkit.json_values import as_json, first, list_of, object_of, word
+from batchkit.json_values import first_value, json_text, list_of, object_of, string_of
 from batchkit.loose_json import decode_or_none
 
 _LINE = re.compile(r"\r\n|\n|\r")
@@ -20,7 +20,7 @@ CUT = "stream_cut"
 """The finish reason of a stream that ended without one."""
 
 
-def joined(body: Any) -> Any:
+def join_chunks(body: Any) -> Any:
     """The body that the pieces of a stream make; a body of another kind as it is."""
     pieces = _pieces(body)
     for piece in pieces:
@@ -62,8 +62,8 @@ class _Choice:
             function = object_of(call.get("function"))
             if isinstance(function.get("arguments"), dict):  # a whole one of Gemini's or Ollama's
                 told = {
-                    "name": word(function.get("name")),
-                    "arguments": as_json(function["arguments"]),
+                    "name": string_of(function.get("name")),
+                    "arguments": json_text(function["arguments"]),
                 }
                 self._calls[len(self._calls)] = told
                 continue
@@ -115,7 +115,7 @@ def _are_of_others(pieces: list[dict[str, Any]]) -> bool:
 
 
 def _of_chat(piece: dict[str, Any]) -> dict[str, Any]:
-    kind, delta = word(piece.get("type")), object_of(piece.get("delta"))
+    kind, delta = string_of(piece.get("type")), object_of(piece.get("delta"))
     if isinstance(piece.get("done"), bool):
         return _of_ollama(piece)
     if "candidates" in piece:
@@ -152,7 +152,7 @@ def _of_gemini(piece: dict[str, Any]) -> dict[str, Any]:
     choices: list[dict[str, Any]] = []
     for candidate in map(object_of, list_of(piece.get("candidates"))):
         parts = list(map(object_of, list_of(object_of(candidate.get("content")).get("parts"))))
-        texts = [word(part.get("text")) for part in parts if not part.get("thought")]
+        texts = [string_of(part.get("text")) for part in parts if not part.get("thought")]
         calls: list[dict[str, Any]] = [
             {"function": {"name": it.get("name"), "arguments": it.get("args") or {}}}
             for it in (object_of(part.get("functionCall")) for part in parts)
@@ -162,7 +162,7 @@ def _of_gemini(piece: dict[str, Any]) -> dict[str, Any]:
             {
                 "index": candidate.get("index"),
                 "delta": {"content": "".join(texts), "tool_calls": calls},
-                "finish_reason": first(candidate, ("finishReason", "finish_reason")),
+                "finish_reason": first_value(candidate, ("finishReason", "finish_reason")),
             }
         )
     return {"choices": choices, "usage": piece.get("usageMetadata")}
@@ -174,7 +174,7 @@ def _of_anthropic(piece: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any
     if piece.get("type") == "message_delta":
         return _with({}, delta.get("stop_reason"), piece.get("usage"))
     block = object_of(piece.get("content_block"))
-    told: dict[str, Any] = {"content": first(delta | block, ("text",))}
+    told: dict[str, Any] = {"content": first_value(delta | block, ("text",))}
     if block.get("type") == "tool_use" or "partial_json" in delta:
         called = {"name": block.get("name"), "arguments": delta.get("partial_json")}
         told["tool_calls"] = [{"index": piece.get("index"), "function": called}]

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batchkit.ending import Exit, Stop, quoted
+from batchkit.atomic_files import open_own, write_whole
+from batchkit.cli import Exit, ScriptError, quoted
+from batchkit.errors import ApiError, TransportError
 from batchkit.json_values import object_of
 from batchkit.loose_json import decode_or_none
 from batchkit.object_lines import objects_in
-from batchkit.refusals import Lost, Refused
 from batchkit.result_line import custom_id_in
-from batchkit.whole_files import open_own, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,15 +48,15 @@ class LineFile:
 
     def read_on(self, api: Api, path: str) -> None:
         """Read what the server has at that path beyond our lines, through cuts and failures."""
-        patience = api.patience()
+        retry_budget = api.retry_budget()
         while True:
             before = self.lines
             try:
                 return self._append(api.lines(path, skip=self.lines))
-            except (Refused, Lost) as error:
+            except (ApiError, TransportError) as error:
                 if self.lines > before:
-                    patience.renew()
-                patience.outlast(error)
+                    retry_budget.renew()
+                retry_budget.wait_after(error)
 
     def forget(self) -> None:
         """Begin again with the first line."""
@@ -92,7 +92,7 @@ class LineFile:
     def refuse_if_unreadable(self) -> None:
         """Stop where something came, answers perhaps, but not one result line."""
         if self.lines and not self.count_unique():
-            raise Stop(
+            raise ScriptError(
                 Exit.NO_CONNECTION,
                 f"{quoted(str(self._gathered))} is what came; no line of it can be read.",
                 "Nothing has to be paid again: the answers are in that file, at the server too.",
@@ -105,7 +105,7 @@ class LineFile:
                 stream.flush()
                 self.lines += block.count(b"\n")
                 if self.lines > self._most_lines:
-                    raise Stop(
+                    raise ScriptError(
                         Exit.NO_CONNECTION,
                         f"The server sends more lines than the batch has requests: {self.lines}.",
                         "What it has sent is kept; check DOUBLEWORD_BASE_URL.",
