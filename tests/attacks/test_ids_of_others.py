@@ -10,6 +10,7 @@ from batch_openai.test_outcomes import URL, Provider, answered
 from doubleword_batch import Jobs
 from doubleword_batch.batch_openai import BatchCallError
 from doubleword_batch.errors import ProtocolError, TransportError
+from doubleword_batch.jobs.sync import idempotent_write
 from doubleword_batch.settings import Settings
 
 __all__ = ["environment", "home"]  # fixtures
@@ -23,7 +24,8 @@ class OneId(Provider):
 
 
 @pytest.fixture
-async def jobs(home):
+async def jobs(home, monkeypatch):
+    monkeypatch.setattr(idempotent_write, "_LONGEST_SEARCH_SECONDS", 0.5)
     variables = {
         "DOUBLEWORD_BATCH_HOME": str(home),
         "DOUBLEWORD_API_KEY": "k",

@@ -7,6 +7,7 @@ import pytest
 
 from as_doubleword import as_doubleword
 from doubleword_batch import Jobs, StoreError
+from doubleword_batch.api import retry_policy
 from doubleword_batch.jobs.reuse import in_flight
 from doubleword_batch.local import LocalConfig, LocalServer
 from doubleword_batch.settings import Settings
@@ -43,6 +44,12 @@ def lose(settings, job, how):
             copy.write_bytes(b"")
 
 
+@pytest.fixture
+def hurried(monkeypatch):
+    """What the provider has no more is not waited for as what it does not show yet."""
+    monkeypatch.setattr(retry_policy, "_OBJECT_SECONDS", 0.5)
+
+
 async def forget_at_provider(jobs, job, server):
     """Let the provider have neither the files of a job's answers nor its list of them."""
     ws = await jobs.workspace()
@@ -74,6 +81,7 @@ async def test_copies_that_are_gone_are_read_again_of_the_provider(settings, tmp
         assert await Sent(jobs).requests(job) == 5
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_what_is_here_is_given_though_the_provider_has_deleted_the_batch(
     settings, tmp_path, server
 ):
@@ -99,6 +107,7 @@ async def test_a_provider_that_is_away_keeps_lost_answers_on_their_way(
     settings, tmp_path, server, monkeypatch
 ):
     monkeypatch.setattr(in_flight, "_FOUND_WITHIN_SECONDS", 0.2)
+    monkeypatch.setattr(in_flight, "_FETCHED_WITHIN_SECONDS", 1.0)
     async with Jobs(settings) as jobs:
         first, _ = await done(jobs, table(tmp_path / "a.csv", texts(2)))
         lose(settings, first, "deleted")
@@ -111,6 +120,7 @@ async def test_a_provider_that_is_away_keeps_lost_answers_on_their_way(
     )
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_answers_that_the_provider_has_no_more_are_said_before_they_are_paid_again(
     settings, tmp_path, server
 ):
