@@ -37,6 +37,21 @@ def test_repeats_the_same_job_and_in_a_fresh_state_directory_says_what_has_chang
     assert "nothing was submitted" in error["message"]
 
 
+def test_another_model_and_a_table_that_was_edited_are_named(shell):
+    shell.json("run", "rows.csv", *PROMPT, "-o", "answers.csv")
+    path = shell.folder / "answers.lock.json"
+    lock = json.loads(path.read_text(encoding="utf-8"))
+    lock["request"]["model"] = "a-model-of-last-year"
+    path.write_text(json.dumps(lock), encoding="utf-8")
+    with (shell.folder / "answers.csv").open("a", encoding="utf-8") as table:
+        table.write("4,added by hand\n")
+    given = ("--locked", "answers.lock.json", "--model", "simulated-chat", "-o", "again.csv")
+    assert shell.json("run", *given)["differs"] == [
+        "The model was «a-model-of-last-year» and is «simulated-chat».",
+        "answers.csv has changed since it was written.",
+    ]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_a_lock_file_that_an_editor_of_windows_saved_is_read(shell, encoding):
     shell.json("run", "rows.csv", *PROMPT, "-o", "answers.csv")

@@ -47,6 +47,26 @@ def test_sorting_goes_on_over_pages(browser, reviews, descending):
     assert 'rel="next"' not in second.text
 
 
+@pytest.mark.parametrize("descending", ["", "1"])
+def test_pages_sorted_by_a_column_with_empty_cells_hold_every_row_once(
+    console, browser, tmp_path, descending
+):
+    source = tmp_path / "sparse.jsonl"
+    rows = [{"n": n if n % 12 < 5 else None, "text": f"row {n}"} for n in range(120)]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    job = anyio.run(
+        lambda: finish(console.home, source, prompt=f"Judge {{{{ text }}}} {descending}")
+    )
+    query = {"sort": "n", "descending": descending}
+    pages = [browser.get(f"/jobs/{job}/answers", params=query)]
+    while 'rel="next"' in pages[-1].text:
+        pages.append(browser.get(following(pages[-1])))
+    found = [number for page in pages for number in numbers(page)]
+    ordered = sorted(range(1, 121), key=lambda number: (rows[number - 1]["n"] is not None, number))
+    assert found == (ordered[::-1] if descending else ordered)
+    assert len(pages) == 3
+
+
 @pytest.mark.parametrize(
     ("given", "rows"),
     [

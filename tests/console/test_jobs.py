@@ -80,29 +80,6 @@ def test_a_batch_made_elsewhere_is_adopted_and_read(console, browser, tmp_path):
     assert batch not in browser.get("/provider").text
 
 
-def test_a_request_made_elsewhere_is_shown_as_it_is_whatever_its_input_is(
-    console, browser, tmp_path
-):
-    async def make():
-        async with Jobs(settings_of(console.home)) as jobs:
-            client = (await jobs.workspace()).client
-            body = {"model": "simulated-chat", "input": {"odd": "an object"}}
-            line = {"custom_id": "a", "method": "POST", "url": "/v1/responses", "body": body}
-            path = tmp_path / "odd.jsonl"
-            path.write_text(json.dumps(line) + "\n", encoding="utf-8")
-            file = await client.files.upload(path)
-            created = await client.batches.create(
-                input_file_id=file.id, endpoint="/v1/responses", completion_window="24h"
-            )
-            return created.id
-
-    adopted = console.post(browser, "/provider/adopt", id=anyio.run(make))
-    job = adopted.headers["location"].rpartition("/")[2]
-    ended(browser, job)
-    browser.get(f"/jobs/{job}/answers")
-    assert "an object" in browser.get(f"/jobs/{job}/rows/1").text
-
-
 def test_many_batches_made_elsewhere_do_not_hide_the_files_made_there(
     console, browser, tmp_path, monkeypatch
 ):

@@ -1,11 +1,13 @@
 """A server that takes smaller files than its kind should: the same job goes on in smaller parts."""
 
+import json
+
 import pytest
 
 from doubleword_batch.errors import RejectedError
 from doubleword_batch.jobs.retry import retry_failed
 from doubleword_batch.jobs.submit import create_batch, upload
-from faults.harness import UPLOAD, built, ended, fetched, row, rows_of, status
+from faults.harness import MODEL, UPLOAD, built, ended, fetched, row, rows_of, status
 
 
 async def until_taken(call):
@@ -71,6 +73,32 @@ async def test_a_retry_whose_file_is_too_large_goes_on_in_smaller_parts(harness)
             await ended(ws, name)
             results = await fetched(ws, name)
     assert results.ledger == {"ok": 40}
+
+
+async def test_a_request_file_made_elsewhere_is_divided_too_and_each_row_keeps_its_name(harness):
+    names = [f"order {number}" for number in range(1, 61)]
+    lines = [
+        {
+            "custom_id": name,
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": {"model": MODEL, "messages": [{"role": "user", "content": f"Of {name}."}]},
+        }
+        for name in names
+    ]
+    path = harness.work / "ready.jsonl"
+    path.write_text("\n\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
+    with harness.serving(max_file_bytes=4_000):
+        async with harness.workspace() as ws:
+            with pytest.raises(RejectedError) as caught:
+                await upload(ws, path=str(path))
+            name = caught.value.next.arguments["job"]
+            await until_taken(lambda: create_batch(ws, name))
+            await ended(ws, name)
+            results = await fetched(ws, name, output_path=str(harness.work / "out.jsonl"))
+        assert len(harness.batches()) == 3
+    assert results.ledger == {"ok": 60}
+    assert [each["custom_id"] for each in rows_of(harness.work / "out.jsonl")] == names
 
 
 async def test_one_request_that_is_too_large_is_said_and_nothing_changes(harness):

@@ -235,6 +235,31 @@ def test_anything_else_is_not_a_lock_file(workspace, tmp_path, content):
         open_lock(workspace, str(tmp_path / "a.lock.json"))
 
 
+@pytest.mark.parametrize(
+    ("part", "changes", "words"),
+    [
+        ("request", {"prompt": None}, "made elsewhere, so its prompt is not known"),
+        ("source", {"location": None}, "were in no file, so they have to be given again"),
+        ("request", {"schema_format": {"name": 7}}, "is not a lock file"),
+    ],
+)
+def test_what_it_lacks_for_the_same_work_is_said(workspace, tmp_path, part, changes, words):
+    lock = lock_of(tmp_path)
+    lock[part] |= changes
+    (tmp_path / "a.lock.json").write_text(json.dumps(lock), encoding="utf-8")
+    run = open_lock(workspace, str(tmp_path / "a.lock.json"))
+    with pytest.raises(InputError, match=words):
+        locked_request(workspace, run)
+
+
+def test_rows_of_an_earlier_job_are_asked_of_that_job_again(workspace, tmp_path):
+    lock = lock_of(tmp_path)
+    lock["source"]["location"] = "job:reviews-1a2b"
+    (tmp_path / "a.lock.json").write_text(json.dumps(lock), encoding="utf-8")
+    run = open_lock(workspace, str(tmp_path / "a.lock.json"))
+    assert locked_request(workspace, run).source == "job:reviews-1a2b"
+
+
 def test_one_of_a_later_format_says_so(workspace, tmp_path):
     lock = lock_of(tmp_path) | {"doubleword_batch_lock": 2}
     (tmp_path / "a.lock.json").write_text(json.dumps(lock), encoding="utf-8")

@@ -95,6 +95,37 @@ async def test_a_schema_that_is_not_a_schema_is_refused(settings, reviews, schem
     }
 
 
+DEEP = '{"a":' * 2_000 + "1" + "}" * 2_000
+
+
+async def test_a_schema_whose_text_is_nested_without_end_is_refused(settings, reviews):
+    reply = await refused(settings, **ORDER, response_schema=DEEP)
+    assert reply["error"]["code"] == "invalid_schema"
+    assert "nested too deeply" in reply["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "name", "content", "code", "words"),
+    [
+        ("response_schema", "s.json", b" " * (1 << 20) + b"{}", "invalid_schema", "is too large"),
+        ("response_schema", "s.json", b'{"title": "caf\xe9"}', "invalid_schema", "is not UTF-8"),
+        ("response_schema", "s.json", b"[1]", "invalid_schema", "is not an object"),
+        ("response_schema", "s.json", DEEP.encode(), "invalid_schema", "nested too deeply"),
+        ("prompt", "p.txt", b"x" * (10 << 20) + b"x", "not_readable", "is too large"),
+        ("prompt", "p.txt", b"caf\xe9 {{ text }}", "not_readable", "is not UTF-8"),
+    ],
+    ids=["large", "latin-1", "list", "deep", "large prompt", "latin-1 prompt"],
+)
+async def test_a_file_of_a_schema_or_a_prompt_that_cannot_be_used_says_why(
+    settings, reviews, work, argument, name, content, code, words
+):
+    (work / name).write_bytes(content)
+    reply = await refused(settings, **ORDER | {argument: name})
+    assert reply["error"]["code"] == code
+    assert words in reply["error"]["message"]
+    assert reply["error"]["hint"]
+
+
 @pytest.mark.parametrize("tool", ["create_batch_file", "fetch_results"])
 async def test_an_output_path_whose_name_is_too_long_is_refused_before_any_work(
     settings, reviews, work, tool

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.jobs.job import Workspace
-from doubleword_batch.loose_json import decode_or_none
+from doubleword_batch.loose_json import DEEPEST_TAKEN, decode_or_none, is_too_deep
 from doubleword_batch.open_files import not_readable, open_regular
 from doubleword_batch.paths import Roots
 from doubleword_batch.saved_text import MARK, decode_saved
@@ -94,6 +94,12 @@ def read_schema(ws: Workspace, given: dict[str, Any] | str | None) -> dict[str, 
     if not text.lstrip().startswith("{"):
         path = _schema_path(ws, text)
         text = _text_in(path, _LARGEST_SCHEMA_BYTES, "schema", "invalid_schema")
+    if is_too_deep(text.encode("utf-8", "surrogatepass")):
+        raise InputError(
+            "response_schema is nested too deeply.",
+            hint=f"At most {DEEPEST_TAKEN} lists and objects may stand inside each other.",
+            code="invalid_schema",
+        )
     try:
         schema = json.loads(text)
     except ValueError as error:

@@ -70,10 +70,10 @@ from doubleword_batch.jobs.sync.concurrency import (
     waiting_for_capacity,
 )
 from doubleword_batch.jobs.sync.idempotent_write import RemoteWrite, recorded, write_once
-from doubleword_batch.jobs.sync.row_lookup import has_ambiguous_custom_ids
+from doubleword_batch.jobs.sync.row_lookup import requests_of
 from doubleword_batch.models import Batch
 from doubleword_batch.progress import Progress, no_progress
-from doubleword_batch.requests import check_params, requests_of_rows, with_numbers
+from doubleword_batch.requests import check_params, with_numbers
 
 _FIXED = frozenset({"messages", "input", "model", "stream"})
 
@@ -224,30 +224,10 @@ def _requests(
     for part in job.parts():
         if part.number not in selection.parts:
             continue
-
-        def request(row: int, line: bytes, part: Part = part) -> NewRequest:
-            changed = with_body(line, lambda body: body | params)
-            return NewRequest(row, changed, part.model, bool(params) or part.is_changed)
-
         entries = job.ledger.selected_rows(selection, part.number)
-        if job.source is not None:  # the custom_ids are ours, and tell the row
-            rows = {entry.row for entry in entries}
-            for row, line in requests_of_rows(job.request_file(part), rows):
-                yield request(row, line)
-            continue
-        entry = next(entries, None)
-        if entry is None:
-            continue
-        # Where rows share a custom_id, the place of a line in the file tells whose it is.
-        places = job.ledger.rows_of_file(part.number) if has_ambiguous_custom_ids(job) else None
-        with job.request_file(part).open("rb") as lines:
-            for line in filter(bytes.strip, lines):
-                if entry is None:
-                    break
-                is_of_row = places is None or next(places, None) == entry.row
-                if is_of_row and msgspec.json.decode(line).get("custom_id") == entry.custom_id:
-                    yield request(entry.row, line)
-                    entry = next(entries, None)
+        for row, line in requests_of(job, part, entries):
+            changed = with_body(line, lambda body: body | params)
+            yield NewRequest(row, changed, part.model, bool(params) or part.is_changed)
 
 
 async def finish_retry(

@@ -40,14 +40,8 @@ def as_json(value: Any) -> bytes:
 
 
 def without_nan(value: Any) -> Any:
-    """A value with null for NaN and infinity, which mean "missing" in tables of numbers."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: without_nan(v) for key, v in cast("dict[str, Any]", value).items()}
-    if isinstance(value, list):
-        return [without_nan(v) for v in cast("list[Any]", value)]
-    return value
+    """A cell's value; null for NaN and infinity, which mean "missing" in tables of numbers."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,8})(\.[0-9]{1,9})?")
@@ -121,11 +115,8 @@ def shortest(number: float, bits: Literal[16, 32]) -> float:
     for digits in range(held if abs(number) >= smallest_normal else 1, enough):
         for value in (number, number * aside) if is_power_of_two else (number,):
             rounded = float(f"{value:.{digits}g}")
-            try:
-                if layout.pack(rounded) == packed:
-                    return rounded
-            except OverflowError:  # rounded up beyond the largest
-                continue
+            if layout.pack(rounded) == packed:
+                return rounded
     return float(f"{number:.{enough}g}")
 
 

@@ -9,13 +9,14 @@ peculiarities, noted in its spec as `rows`:
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from doubleword_batch.errors import ForbiddenError, NotFoundError, ProtocolError, RejectedError
 from doubleword_batch.jobs.job import StoredJob
-from doubleword_batch.requests import row_of
+from doubleword_batch.jobs.store.records import Entry, Part
+from doubleword_batch.requests import read_head, requests_of_rows, row_of
 
 TWINS, OPEN = "twins", "open"
 NO_SUCH_LIST = (NotFoundError, RejectedError, ForbiddenError, ProtocolError)
@@ -27,6 +28,36 @@ _AT_ONCE = 500
 def has_ambiguous_custom_ids(job: StoredJob) -> bool:
     """Whether a custom_id does not tell which row of the job is meant."""
     return job.source is None and msgspec.json.decode(job.spec).get("rows") == TWINS
+
+
+def requests_of(
+    job: StoredJob, part: Part, entries: Iterator[Entry]
+) -> Iterator[tuple[int, bytes]]:
+    """(row, request line) of these rows of a part, in the order of its file.
+
+    Args:
+        job: whose part.
+        part: which file.
+        entries: of rows in the file, in the order of the source.
+
+    Raises:
+        StoreError: `request_file_gone`.
+    """
+    path = job.request_file(part)
+    if job.source is not None:  # the custom_ids are ours, and tell the row
+        yield from requests_of_rows(path, {entry.row for entry in entries})
+        return
+    # Where rows share a custom_id, the place of a line in the file tells whose it is.
+    places = job.ledger.rows_of_file(part.number) if has_ambiguous_custom_ids(job) else None
+    entry = next(entries, None)
+    with path.open("rb") as lines:
+        for line in filter(bytes.strip, lines):
+            if entry is None:
+                return
+            is_of_row = places is None or next(places, None) == entry.row
+            if is_of_row and read_head(line).custom_id == entry.custom_id:
+                yield entry.row, line
+                entry = next(entries, None)
 
 
 class RowLookup:

@@ -2,10 +2,8 @@
 
 import re
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-
-import msgspec
 
 from doubleword_batch.atomic_files import rename
 from doubleword_batch.errors import Next, RejectedError
@@ -14,7 +12,8 @@ from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.records import Part
 from doubleword_batch.jobs.store.staging import staging_folder
 from doubleword_batch.jobs.store.worker_threads import AbandonedError, in_thread
-from doubleword_batch.requests import RequestFile, RequestFileWriter, requests_of_rows
+from doubleword_batch.jobs.sync.row_lookup import requests_of
+from doubleword_batch.requests import RequestFile, RequestFileWriter
 
 TOO_LARGE = 413
 _NAMED_LIMIT = re.compile(r"\b(\d{4,15}) bytes")
@@ -63,9 +62,10 @@ def _divide(job: StoredJob, part: Part, most_bytes: int, cancelled: Callable[[],
     if path is None or not path.exists():
         return
     failpoint("divide.begin")
+    entries = job.ledger.rows_of_part(part.number)
     with staging_folder(job.store) as staging:
         with RequestFileWriter(staging.path, job.profile.max_requests, most_bytes) as files:
-            for count, (row, line) in enumerate(_requests(job, part)):
+            for count, (row, line) in enumerate(requests_of(job, part, entries)):
                 if count % _ROWS_BETWEEN_CHECKS == 0 and cancelled():
                     raise AbandonedError
                 rows_of.setdefault(files.write(line), array("q")).append(row)
@@ -105,27 +105,3 @@ def _put_in_place(
         )
         job.ledger.move_rows(number, rows_of[file.number])
     job.store.delete_part(part.id)
-
-
-def _requests(job: StoredJob, part: Part) -> Iterator[tuple[int, bytes]]:
-    """(row, request line) of a part, in its order; where custom_ids are not ours, that of rows."""
-    entries = job.ledger.rows_of_part(part.number)
-    if part.path is None:
-        return
-    if job.source is not None:
-        yield from requests_of_rows(part.path, {entry.row for entry in entries})
-        return
-    entry = next(entries, None)
-    with part.path.open("rb") as lines:
-        for line in lines:
-            if entry is None:
-                return
-            if not line.strip():
-                continue
-            if msgspec.json.decode(line, type=_Line).custom_id == entry.custom_id:
-                yield entry.row, line
-                entry = next(entries, None)
-
-
-class _Line(msgspec.Struct):
-    custom_id: str

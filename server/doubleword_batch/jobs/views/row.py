@@ -1,7 +1,7 @@
 """One row whole: its source, its request, its answer, and every try of it."""
 
 import mmap
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from doubleword_batch.jobs.reuse.savings import origin_of_row
 from doubleword_batch.jobs.store.marks import Mark, Marks
 from doubleword_batch.jobs.store.records import Entry
 from doubleword_batch.jobs.sync.json_values import list_of, object_of
+from doubleword_batch.jobs.sync.row_lookup import requests_of
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
 from doubleword_batch.jobs.views import answers_database
 from doubleword_batch.loose_json import decode_or_none
@@ -152,29 +153,31 @@ def _request_body(job: StoredJob, entry: Entry) -> dict[str, Any]:
     if entry.shares is not None:
         entry = job.ledger.entry(entry.shares) or entry
     for part in job.parts():
-        if part.number == entry.part and part.path is not None and part.path.exists():
-            request = _request_with(part.path, entry.custom_id)
-            if request:
-                return object_of(request.get("body"))
+        if part.number == entry.part:
+            with suppress(StoreError):  # the file is gone
+                if job.source is not None:
+                    return _body_in(_line_with(job.request_file(part), entry.custom_id))
+                for _, line in requests_of(job, part, iter([entry])):
+                    return _body_in(line)
     return {}
 
 
-def _request_with(path: Path, custom_id: str) -> dict[str, Any]:
-    """The request of that custom_id, looked for without decoding the others; empty for none."""
+def _line_with(path: Path, custom_id: str) -> bytes:
+    """The request line of that custom_id, which is ours, found without decoding the others."""
     wanted = msgspec.json.encode(custom_id)
-    if not path.stat().st_size:
-        return {}
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         place = content.find(wanted)
         while place >= 0:
             begin = content.rfind(b"\n", 0, place) + 1
-            end = content.find(b"\n", place)
-            line = content[begin : end if end >= 0 else len(content)]
-            request = object_of(decode_or_none(line))
-            if request.get("custom_id") == custom_id:
-                return request
-            place = content.find(wanted, begin + len(line))
-    return {}
+            line = content[begin : content.find(b"\n", place)]
+            if object_of(decode_or_none(line)).get("custom_id") == custom_id:
+                return line
+            place = content.find(wanted, begin + len(line))  # it is the text of another row
+    return b""
+
+
+def _body_in(line: bytes) -> dict[str, Any]:
+    return object_of(object_of(decode_or_none(line)).get("body"))
 
 
 def _messages(body: dict[str, Any]) -> list[Message]:
