@@ -4,7 +4,7 @@
 
 Simulated, so that the truth is known: of some rows the cheap model is sure and agrees with the
 strong one in 99.5 %, of the others in 30 %, as many as give its accuracy; or its score tells
-nothing. Cost is beside the strong model for all rows, at twenty times the cheap one's price. The
+nothing. Cost is compared with the strong model for all rows, at twenty times the cheap price. The
 sample and the decision are the package's own. Runs repeat: the same number gives the same table.
 """
 

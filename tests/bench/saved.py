@@ -77,7 +77,7 @@ async def measure(jobs: Jobs, folder: Path, count: int) -> None:
     await compare("the table again, 3 of its rows changed", [*numbers[3:], -1, -2, -3])
     await compare("the table again, a tenth of it new", range_from(count, count // 10))
     names = [count * 2 + n % (count * 1_129 // 2_000) for n in range(count)]
-    await compare("a list of which 56 % of the entries differ", names)
+    await compare("a list with 56 % different entries", names)
 
     path = table(folder / "table.csv", [count * 4 + n for n in range(count)])
     cheap = (await jobs.create(path, **create)).created
@@ -90,12 +90,12 @@ async def measure(jobs: Jobs, folder: Path, count: int) -> None:
     all_strong = amount(strong.cost_usd)
     both = amount(cheap.cost_usd) + Decimal(share) * all_strong
     sent = f"{count:,} + {round(share * count):,}"
-    line("a cascade, beside the strong model for all", count, sent, all_strong, both)
+    line("a cascade, compared with the strong model for all", count, sent, all_strong, both)
     by_window = {window.completion_window: window.cost_usd for window in strong.windows}
     day, hour = amount(by_window["24h"]), amount(by_window["1h"])
-    line("the strong model within 24h, beside 1h", count, count, hour, day)
+    line("the strong model within 24h, compared with 1h", count, count, hour, day)
     realtime = amount(strong.realtime_usd)
-    line("the strong model within 24h, beside single calls", count, count, realtime, day)
+    line("the strong model within 24h, compared with single calls", count, count, realtime, day)
 
 
 def range_from(count: int, new: int) -> list[int]:
