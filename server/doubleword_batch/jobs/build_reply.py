@@ -52,7 +52,6 @@ def created_reply(
     """
     parts = [part for part in job.parts() if not part.retry_round]
     paths = [str(path) for path in copies or [part.path for part in parts if part.path]]
-    paths = paths[:_SHOWN_PATHS]
     window = job.profile.windows[0]
     cost = with_cascade(job, window, estimate_cost(job, window))
     saved = row_savings(job)
@@ -70,7 +69,7 @@ def created_reply(
         else Next("fetch_results", {"job": job.name}),
         job=job.name,
         reused=reused,
-        paths=paths,
+        paths=paths[:_SHOWN_PATHS],
         rows=job.rows or 0,
         requests=sum(part.requests for part in parts),
         reused_rows=saved.reused_rows,

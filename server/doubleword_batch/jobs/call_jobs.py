@@ -111,24 +111,31 @@ def job_of_calls(
                 completion_window=window,
             )
             failpoint("build.begun")
-            ws.store.add_part(
-                job=job_id,
-                number=1,
-                retry_round=0,
-                path=str(folder / REQUEST_FILE),
-                requests=written.requests,
-                size_bytes=written.size_bytes,
-                sha256=written.sha256,
-            )
-            Ledger(ws.store, job_id).add_numbered_rows(written.requests, 1, ROW_PREFIX)
-            failpoint("build.rows")
-            if keys is not None:
-                CallRows(ws.store).remember(job_id, keys)
+            _add_rows(ws, job_id, folder / REQUEST_FILE, written, keys)
             publish_folder(staging, folder)
             failpoint("build.renamed")
         failpoint("build.published")
     clear_building_mark(folder)
     return StoredJob.named(ws, name)
+
+
+def _add_rows(
+    ws: Workspace, job: int, path: Path, written: RequestFile, keys: Sequence[bytes] | None
+) -> None:
+    """Record the one request file of a job, a row for each of its lines, and their keys."""
+    ws.store.add_part(
+        job=job,
+        number=1,
+        retry_round=0,
+        path=str(path),
+        requests=written.requests,
+        size_bytes=written.size_bytes,
+        sha256=written.sha256,
+    )
+    Ledger(ws.store, job).add_numbered_rows(written.requests, 1, ROW_PREFIX)
+    failpoint("build.rows")
+    if keys is not None:
+        CallRows(ws.store).remember(job, keys)
 
 
 def forget_unsent(job: StoredJob) -> None:

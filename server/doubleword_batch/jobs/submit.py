@@ -156,19 +156,14 @@ async def _create_batch(
         return _reply(stored, reused=True, cost=estimate_cost(stored, window))
     goes_on = resume_cascade(stored)
     if stored.is_submitted() and not has_more_to_send(stored):
-        if max_cost_usd is not None and cascade_of(stored) is not None:  # of the rounds to come
-            record_cascade(stored.store, stored.id, max_cost_usd=str(max_cost_usd))
-        if goes_on:
-            await send_next_batches(stored, progress)
-        return _reply(stored, reused=True, cost=Cost(stored.cost_usd, "as estimated then"))
+        return await _submitted_before(stored, max_cost_usd, progress, goes_on=goes_on)
     if unsent_parts(stored):
         await fetch_bills_of_today(ws)
         retry = await finish_retry(stored, progress, max_cost_usd)
         return _reply(stored, reused=False, cost=retry.cost, results=retry.results)
     await ws.refresh_prices()
-    request_notification(
-        stored
-    )  # before a person is asked: whoever submits it then is not an agent
+    # Before a person is asked: whoever submits it then is not an agent.
+    request_notification(stored)
     if stored.rows is None:
         stored = await read_input_file(stored)
     cost = own = await _own_cost(stored, window, max_cost_usd)
@@ -193,6 +188,17 @@ async def _create_batch(
     cost = replace(cost, note=cost.note + reuse_cost_note(stored))
     reply = _reply(stored, reused=not any(results.results), cost=cost, results=results)
     return reply.model_copy(update={"next": after_submitting(stored, results, metadata)})
+
+
+async def _submitted_before(
+    stored: StoredJob, max_cost_usd: Decimal | None, progress: Progress, *, goes_on: bool
+) -> Submitted:
+    """What comes back of a job that is submitted already; a cascade may go on."""
+    if max_cost_usd is not None and cascade_of(stored) is not None:  # of the rounds to come
+        record_cascade(stored.store, stored.id, max_cost_usd=str(max_cost_usd))
+    if goes_on:
+        await send_next_batches(stored, progress)
+    return _reply(stored, reused=True, cost=Cost(stored.cost_usd, "as estimated then"))
 
 
 async def _own_cost(job: StoredJob, window: str, max_cost_usd: Decimal | None) -> Cost:
