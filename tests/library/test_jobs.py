@@ -127,6 +127,33 @@ async def test_a_pilot_over_a_dropped_file_is_projected_where_only_a_folder_may_
     async with Jobs(settings, roots=folder) as jobs:
         results = await jobs.job(pilot.name).results()
         assert results.reply.projection.rows == 4
+        source.write_text("text\na\nnot the rows of the pilot\n", encoding="utf-8")
+        assert (await jobs.job(pilot.name).results()).reply.projection is None
+        source.unlink()
+        assert (await jobs.job(pilot.name).results()).reply.projection is None
+
+
+async def test_a_pilot_over_a_folder_knows_its_files_without_reading_them(
+    settings, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("doubleword_batch.requests.build._COUNT_SECONDS", -1.0)
+    monkeypatch.setattr("doubleword_batch.requests.build._ROWS_BETWEEN_CHECKS", 1)
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number in range(5):
+        (folder / f"{number}.txt").write_text(f"text {number}. " * 30, encoding="utf-8")
+    async with Jobs(settings) as jobs:
+        pilot = await jobs.create(folder, prompt=PROMPT, limit=2)
+        assert (pilot.created.rows, pilot.created.source_rows) == (2, 5)
+        pieces = await jobs.create(folder, prompt=PROMPT, limit=3, options={"chunk_chars": 100})
+        assert (pieces.created.rows, pieces.created.source_rows) == (3, None)
+
+
+@pytest.mark.parametrize("limit", [2.5, "three", True])
+async def test_a_limit_that_is_no_whole_number_is_refused(settings, reviews, limit):
+    async with Jobs(settings) as jobs:
+        with pytest.raises(InputError, match="limit must be a whole number"):
+            await jobs.create(reviews, prompt=PROMPT, limit=limit)
 
 
 @pytest.mark.parametrize("cap", [float("nan"), -1])

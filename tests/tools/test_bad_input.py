@@ -31,6 +31,8 @@ async def refused(settings, tool="create_batch_file", **arguments):
         ("bad.jsonl", b'{"text": "a"}\n{"text": \n', "line 2"),
         ("list.jsonl", b'{"text": "a"}\n[1, 2]\n', "line 2"),
         ("none.json", b"[]", "no row"),
+        ("page.xls", b"<html><table><tr><td>1</td></tr></table></html>", "web page or XML"),
+        ("feed.xml", b"<?xml version='1.0'?><rss/>", "web page or XML"),
         ("table.parquet", b"PAR1" + bytes(40) + b"PAR1", "arquet"),
     ],
 )
@@ -213,6 +215,14 @@ async def test_a_query_that_is_not_one_select_is_refused(settings, reviews, quer
         reply = await a.fails("fetch_results", job=results["job"], query=query)
     assert reply["error"]["code"] == "invalid_query"
     assert "results" in reply["error"]["hint"]
+
+
+async def test_a_retry_that_would_ask_another_model_or_prompt_is_refused(settings, reviews):
+    async with agent(settings) as a:
+        job = (await a.runs_job(**ORDER))["job"]
+        reply = await a.fails("retry_failed", job=job, params={"model": "x", "messages": []})
+    assert "params cannot change messages, model of a retry" in reply["error"]["message"]
+    assert "Build a new job" in reply["error"]["hint"]
 
 
 async def test_an_invalid_request_file_is_refused_with_the_first_of_each_kind(settings, work):

@@ -152,12 +152,18 @@ async def test_a_row_too_large_is_reported_and_does_not_stop_the_rest(settings, 
     rows = "".join(f"{n},{big if n == 2 else 'small'}\n" for n in range(1, 5))
     (work / "big.csv").write_text("n,text\n" + rows, encoding="utf-8")
     async with agent(settings) as a:
-        created = await a.calls("create_batch_file", source="big.csv", prompt="{{ n }}: {{ text }}")
+        order = {"source": "big.csv", "prompt": "{{ n }}: {{ text }}"}
+        created = await a.calls("create_batch_file", **order)
+        again = await a.calls("create_batch_file", **order)
         await a.calls("create_batch", job=created["job"])
         await a.ends(created["job"])
         results = await a.calls("fetch_results", job=created["job"])
     assert (created["rows"], created["requests"]) == (4, 3)
     assert "row 2" in created["warnings"][0]
+    assert (again["job"], again["warnings"]) == (
+        created["job"],
+        ["1 row is left out (1 too_large)."],
+    )
     assert results["ledger"] == {"ok": 3, "failed": 1}
     assert results["errors"][0]["cause"] == "too_large"
 

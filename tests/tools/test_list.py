@@ -116,6 +116,14 @@ async def test_a_page_that_begins_nowhere_is_an_error(settings, kind):
     assert "to go on after" in reply.text
 
 
+async def test_what_comes_after_the_oldest_job_is_nothing_and_that_is_said(settings, reviews):
+    async with agent(settings) as a:
+        job = (await a.runs_job(source="reviews.csv", prompt="{{ text }}"))["job"]
+        reply = await a.calls("list", after=job)
+    assert job not in str(reply.fields.get("lines"))
+    assert "That was the last page." in reply.text
+
+
 async def test_pages_of_many_jobs_stay_small_and_leave_none_out(settings, reviews):
     seen, after = [], {}
     async with agent(settings) as a:

@@ -32,6 +32,13 @@ def book(tmp_path, roots):
     return make
 
 
+def test_a_sheet_that_is_not_there_is_named_beside_those_that_are(book):
+    sheets = {"First": sheet(["a"], [1]), "Second": sheet(["b"], [2])}
+    with pytest.raises(InputError, match="no sheet «Third»") as refused:
+        book(sheets, "t.xlsx::Third")
+    assert "«First», «Second»" in refused.value.message
+
+
 def test_cells_keep_their_types_and_blank_rows_are_skipped(book):
     table = book({"S": sheet(["id ", "größe", "note"], [1, 2.5, "a & b\nc"], [], [2, None, " x "])})
     assert (table.kind, table.columns) == ("xlsx", ("id", "größe", "note"))
