@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, BinaryIO
 from doubleword_batch.errors import InputError, StoreError
 from doubleword_batch.open_files import (
     CLOSE_IT,
-    HELD,
-    may_be_held,
+    IN_USE,
+    may_be_in_use,
     open_regular,
     opened_folder,
-    patiently,
+    retry_while_in_use,
 )
 from doubleword_batch.path_text import LONGEST_PATH_OF_WINDOWS, units_of_windows
 
@@ -239,11 +239,11 @@ def not_written(path: Path, error: Exception, *, then: str = TRY_AGAIN) -> Store
         then: what to do once the reason is gone.
     """
     is_full = is_disk_full(error)
-    held = isinstance(error, OSError) and may_be_held(error, path)
+    held = isinstance(error, OSError) and may_be_in_use(error, path)
     if is_full:
         reason, advice = "no space is left", "Free some space there"
     elif held:
-        reason, advice = HELD, CLOSE_IT
+        reason, advice = IN_USE, CLOSE_IT
     elif too_long := _too_long(error, path):
         reason, advice = too_long, _SHORTEN_IT
     else:
@@ -319,11 +319,11 @@ def _at(path: Path, folder: int | None) -> Path | str:
 
 
 def _replace(path: Path | str, target: Path | str, folder: int | None) -> None:
-    patiently(lambda: os.replace(path, target, src_dir_fd=folder, dst_dir_fd=folder))
+    retry_while_in_use(lambda: os.replace(path, target, src_dir_fd=folder, dst_dir_fd=folder))
 
 
 def _unlink(path: Path | str, folder: int | None) -> None:
-    patiently(lambda: os.unlink(path, dir_fd=folder))
+    retry_while_in_use(lambda: os.unlink(path, dir_fd=folder))
 
 
 def _create(path: Path, mode: int, folder: int | None) -> BinaryIO:

@@ -53,13 +53,13 @@ _FILE = (
 
 # Files that another program of Windows has open
 
-HELD = "another program has it open"
+IN_USE = "another program has it open"
 CLOSE_IT = "Close it there (Excel, OneDrive, a scanner)"
 
 _Result = TypeVar("_Result")
 _ACCESS_DENIED, _SHARING_VIOLATION, _LOCK_VIOLATION = 5, 32, 33  # error codes of Windows
-_IN_THE_WAY = frozenset({_SHARING_VIOLATION, _LOCK_VIOLATION})
-_MAYBE_IN_THE_WAY = _IN_THE_WAY | {_ACCESS_DENIED}  # of a replaced or removed name
+_SHARING_ERRORS = frozenset({_SHARING_VIOLATION, _LOCK_VIOLATION})
+_MAYBE_SHARING_ERRORS = _SHARING_ERRORS | {_ACCESS_DENIED}  # of a replaced or removed name
 _PATIENCE_SECONDS = 2.0
 _PAUSE_SECONDS = 0.05
 
@@ -96,42 +96,42 @@ else:
         return 0
 
 
-def patiently(change: Callable[[], None]) -> None:
-    """Change a name, again and again while another program has the file open.
+def retry_while_in_use(change: Callable[[], None]) -> None:
+    """Change a name, trying again for a while if another program has the file open.
 
     Raises:
-        OSError: it cannot be changed, or is held for too long.
+        OSError: it cannot be changed, or stays open for too long.
     """
-    _again_while(change, lambda error: getattr(error, "winerror", None) in _MAYBE_IN_THE_WAY)
+    _retry_while(change, lambda error: getattr(error, "winerror", None) in _MAYBE_SHARING_ERRORS)
 
 
-def open_patiently(path: Path, flags: int) -> int:
-    """Open a file for reading, again and again while another program has it for itself.
+def open_when_free(path: Path, flags: int) -> int:
+    """Open a file for reading, trying again for a while if another program has locked it.
 
     Returns:
         The descriptor.
 
     Raises:
-        OSError: it cannot be opened; held for too long, its words are `HELD`.
+        OSError: it cannot be opened; if it stays locked, its text is `IN_USE`.
     """
 
     def is_held(error: OSError) -> bool:
         # `os.open` says the same, EACCES, of a missing right and of a folder.
-        return isinstance(error, PermissionError) and _code_of_opening(path) in _IN_THE_WAY
+        return isinstance(error, PermissionError) and _code_of_opening(path) in _SHARING_ERRORS
 
     try:
-        return _again_while(lambda: os.open(path, flags), is_held)
+        return _retry_while(lambda: os.open(path, flags), is_held)
     except PermissionError as error:
         if not is_held(error):
             raise
-        raise OSError(errno.EACCES, HELD, str(path)) from None
+        raise OSError(errno.EACCES, IN_USE, str(path)) from None
 
 
-def may_be_held(error: OSError, path: Path) -> bool:
+def may_be_in_use(error: OSError, path: Path) -> bool:
     """Whether a name could not be changed because another program of Windows has the file open."""
     code = getattr(error, "winerror", None)
     if code != _ACCESS_DENIED:
-        return code in _IN_THE_WAY
+        return code in _SHARING_ERRORS
     return path.exists() and os.access(path, os.W_OK)  # else the right to it is missing
 
 
@@ -145,12 +145,12 @@ def not_readable(what: str, error: OSError, hint: str) -> InputError:
     """
     return InputError(
         f"{what} cannot be read: {error.strerror or error}.",
-        hint=f"{CLOSE_IT}, then try again." if error.strerror == HELD else hint,
+        hint=f"{CLOSE_IT}, then try again." if error.strerror == IN_USE else hint,
         code="not_readable",
     )
 
 
-def _again_while(work: Callable[[], _Result], is_held: Callable[[OSError], bool]) -> _Result:
+def _retry_while(work: Callable[[], _Result], is_held: Callable[[OSError], bool]) -> _Result:
     until = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
@@ -250,7 +250,7 @@ def _open_file(path: Path) -> int:
 
 def _open_compared(path: Path) -> int:
     """Open by name, then see that the path still leads to what was opened, and by no link."""
-    descriptor = open_patiently(path, _FILE)
+    descriptor = open_when_free(path, _FILE)
     try:
         is_same = os.path.samestat(os.fstat(descriptor), path.lstat())
         if not is_same or path.resolve() != path:

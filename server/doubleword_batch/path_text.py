@@ -177,10 +177,10 @@ def names_below(
     return path.parts[len(above) :]
 
 
-def is_nobodys_data(
+def is_system_folder(
     folder: PurePath, home: PurePath, env: Mapping[str, str], platform: str = sys.platform
 ) -> bool:
-    """Whether a folder is the whole disk, holds the home folder, or is of Windows or its programs.
+    """Whether a folder is a whole disk, holds the home folder, or belongs to Windows or programs.
 
     Args:
         folder: absolute, links resolved.

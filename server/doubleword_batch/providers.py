@@ -123,8 +123,8 @@ class PriceTable(BaseModel):
         """The price of a model in a window, or None when either is not in the table."""
         return _of_window(self.models.get(model, {}), window)
 
-    def model_like(self, model: str) -> str | None:
-        """The model of the table that another spelling may mean; None for one that is in it."""
+    def closest_model(self, model: str) -> str | None:
+        """The model of the table that a misspelt name may mean; None for one that is in it."""
         if model in self.models:
             return None
         names = {name.rpartition("/")[2].lower(): name for name in reversed(self.models)}
@@ -220,12 +220,12 @@ class Profile(BaseModel):
 
     @property
     def called(self) -> str:
-        """Its name within a sentence."""
+        """Its name inside a sentence."""
         return f"the {self.title}" if self.title.endswith(" server") else self.title
 
     @property
-    def called_first(self) -> str:
-        """Its name where a sentence begins with it."""
+    def title_first(self) -> str:
+        """Its name at the beginning of a sentence."""
         return self.called[0].upper() + self.called[1:]
 
     def check_endpoint(self, endpoint: str) -> None:
@@ -236,13 +236,13 @@ class Profile(BaseModel):
         """
         if endpoint not in self.endpoints:
             raise InputError(
-                f"{self.called_first} runs no batches for the endpoint "
+                f"{self.title_first} runs no batches for the endpoint "
                 f"{quote_untrusted(endpoint, 80)}.",
                 hint=f"Use one of {', '.join(self.endpoints)}.",
             )
 
-    def window_named(self, window: str) -> str:
-        """A window in the provider's own spelling, as it is where the provider has none of it."""
+    def normalize_window(self, window: str) -> str:
+        """A window in the provider's own spelling; an unknown one is returned as it is."""
         return _same_window(self.windows, window) or window
 
     def check_window(self, window: str) -> None:

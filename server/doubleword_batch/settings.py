@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.loopback import is_loopback
-from doubleword_batch.path_text import is_nobodys_data
+from doubleword_batch.path_text import is_system_folder
 from doubleword_batch.variables import (
     GIGABYTE,
     HOSTED_BASE_URL,
@@ -209,7 +209,7 @@ def environment() -> dict[str, str]:
     return dict(os.environ)
 
 
-def sendable(key: Secret) -> str:
+def header_value(key: Secret) -> str:
     """The key itself, if a header can carry it.
 
     Raises:
@@ -359,10 +359,10 @@ def _working_directory() -> tuple[Path, ...]:
     """
     try:
         folder, home = Path.cwd(), Path.home().resolve()
-        is_nobodys = is_nobodys_data(folder.resolve(), home, os.environ)
+        is_system = is_system_folder(folder.resolve(), home, os.environ)
     except (OSError, RuntimeError):
         return ()
-    return () if is_nobodys else (folder,)
+    return () if is_system else (folder,)
 
 
 def _address(env: Mapping[str, str], name: str) -> str | None:

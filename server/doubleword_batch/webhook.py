@@ -119,13 +119,13 @@ def build_app(jobs: Jobs, secret: Secret) -> "Starlette":
             return Response(status_code=408, headers={"Connection": "close"})
         if not is_signed(secret, request.headers, body):
             return Response(status_code=401)
-        return Response(status_code=await _heed(jobs, body))
+        return Response(status_code=await _handle_event(jobs, body))
 
     return Starlette(routes=[Route("/{path:path}", take, methods=["POST"])])
 
 
-async def _heed(jobs: Jobs, body: bytes) -> int:
-    """Look at the job that a message is about; the status code of the answer.
+async def _handle_event(jobs: Jobs, body: bytes) -> int:
+    """Refresh the job that an event is about, and return the status code of the reply.
 
     503 has the provider send it again; a message that is not for this machine is taken, too.
     """

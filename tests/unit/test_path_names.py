@@ -15,7 +15,7 @@ from doubleword_batch.errors import InputError
 from doubleword_batch.path_text import (
     check_names_of_windows,
     fault_on_windows,
-    is_nobodys_data,
+    is_system_folder,
     is_too_long_for_windows,
     names_below,
 )
@@ -135,7 +135,7 @@ HOME = PureWindowsPath(r"C:\Users\Ada")
 def test_a_host_s_working_directory_on_windows_is_not_a_root_where_nobody_s_data_lies(
     folder, is_nobodys
 ):
-    assert is_nobodys_data(PureWindowsPath(folder), HOME, WINDOWS, "win32") == is_nobodys
+    assert is_system_folder(PureWindowsPath(folder), HOME, WINDOWS, "win32") == is_nobodys
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_elsewhere_the_disk_and_what_holds_the_home_folder_are_not_roots(
     platform, folder, is_nobodys
 ):
     home = PurePosixPath("/home/ada")
-    assert is_nobodys_data(PurePosixPath(folder), home, {}, platform) == is_nobodys
+    assert is_system_folder(PurePosixPath(folder), home, {}, platform) == is_nobodys
 
 
 @pytest.mark.parametrize(

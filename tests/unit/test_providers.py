@@ -54,11 +54,11 @@ def test_metadata_within_the_limits_is_taken():
 
 def test_a_provider_is_named_as_a_sentence_needs_it():
     local = profile("local")
-    assert (local.called, local.called_first) == (
+    assert (local.called, local.title_first) == (
         "the local batch server",
         "The local batch server",
     )
-    assert (profile("openai").called, profile("openai").called_first) == ("OpenAI", "OpenAI")
+    assert (profile("openai").called, profile("openai").title_first) == ("OpenAI", "OpenAI")
     with pytest.raises(InputError, match=r"^The OpenAI-compatible server runs no batches"):
         profile("generic").check_endpoint("/v1/audio")
 
@@ -68,15 +68,15 @@ def test_a_provider_is_named_as_a_sentence_needs_it():
     [("24h", "24h"), ("1d", "24h"), ("1 Day", "24h"), ("24 hours", "24h"), ("1440 min", "24h")],
 )
 def test_a_window_that_is_spelled_otherwise_is_named_as_the_profile_names_it(told, named):
-    assert profile("openai").window_named(told) == named
+    assert profile("openai").normalize_window(told) == named
 
 
 @pytest.mark.parametrize("told", ["soon", "1 month", "24 hands", "24", ""])
 def test_a_window_that_is_no_length_of_time_is_refused_and_not_guessed(told):
     doubleword = profile("doubleword")
-    assert doubleword.window_named(told) == told
+    assert doubleword.normalize_window(told) == told
     with pytest.raises(InputError, match="There is no completion window") as refused:
-        doubleword.check_window(doubleword.window_named(told))
+        doubleword.check_window(doubleword.normalize_window(told))
     assert "24h, 1h" in refused.value.hint
 
 

@@ -44,7 +44,7 @@ from doubleword_batch.errors import (
 )
 from doubleword_batch.network import proxy_for, tls_context, unusable_proxy
 from doubleword_batch.redaction import redacted, redacted_lines
-from doubleword_batch.settings import BASE_URL_VARIABLES, Secret, sendable
+from doubleword_batch.settings import BASE_URL_VARIABLES, Secret, header_value
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T", bound=BaseModel)
@@ -96,7 +96,7 @@ class Transport:
         sent = httpx.Headers(headers)  # whatever case they come in, ours replace them
         sent["User-Agent"] = user_agent
         if api_key:
-            sent["Authorization"] = f"Bearer {sendable(api_key)}"
+            sent["Authorization"] = f"Bearer {header_value(api_key)}"
         sent["Accept-Encoding"] = ACCEPTED
         self._proxy = None if custom_transport else proxy_for(base_url)
         self._http = _http_client(base_url, sent, timeout_seconds, custom_transport, self._proxy)

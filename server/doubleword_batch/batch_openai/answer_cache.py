@@ -49,7 +49,7 @@ class AnswerCache:
             self._has_tables = has_table_jobs(ws)
             self._has_past = self._has_past or self._has_tables
         is_first = not (self._has_past or self._share or self._released)
-        if is_first and not any(call.is_repeat for call in calls):
+        if is_first and not any(call.is_retry for call in calls):
             return {}  # a first run has nothing to find
         found = CallRows(ws.store).find(key for call in calls for key in call.keys)
         if self._has_tables:
@@ -77,14 +77,14 @@ class AnswerCache:
         rows: Sequence[CallRow],
         is_awaited: Callable[[CallRow], bool],
         *,
-        is_repeat: bool = False,
+        is_retry: bool = False,
     ) -> CallRow | None:
         """The first of these rows that no other call of this run has, now used; None without one.
 
         For a repeat, a row that has been used will do: its caller may not have got the answer.
         """
         for row in rows:
-            if not is_awaited(row) and self._may_take(row, is_repeat=is_repeat):
+            if not is_awaited(row) and self._may_take(row, is_retry=is_retry):
                 self.reclaim(row.job, row.row)
                 return row
         return None
@@ -101,8 +101,8 @@ class AnswerCache:
         if job in self._own_jobs:
             self._released[job, row] = key
 
-    def freed_among(self, calls: Sequence[Call]) -> list[Call]:
-        """Those of the calls whose question has a row in this run that nobody has."""
+    def released_calls(self, calls: Sequence[Call]) -> list[Call]:
+        """Those of the calls whose request has a row in this run that no caller has now."""
         freed = set(self._released.values()) - {None}
         return [call for call in calls if call.key in freed] if freed else []
 
@@ -112,13 +112,13 @@ class AnswerCache:
         if job not in self._own_jobs:
             self._used.add((job, row))
 
-    def _may_take(self, row: CallRow, *, is_repeat: bool) -> bool:
+    def _may_take(self, row: CallRow, *, is_retry: bool) -> bool:
         place = (row.job, row.row)
         if row.job in self._own_jobs and place in self._released:
             return True
         if row.job not in self._own_jobs and not self._remember:
             return False
-        if is_repeat or (self._share and self._remember):
+        if is_retry or (self._share and self._remember):
             return True
         return row.job not in self._own_jobs and place not in self._used
 

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from doubleword_batch.backoff import RetryBudget
-from doubleword_batch.batch_openai.call import Call, CallFailedError, Outcome, deliver, unexpected
+from doubleword_batch.batch_openai.call import (
+    Call,
+    CallFailedError,
+    Outcome,
+    deliver,
+    unexpected_failure,
+)
 from doubleword_batch.batch_openai.poller import Poller
 from doubleword_batch.errors import ApiError, DoublewordBatchError, quote_untrusted
 from doubleword_batch.jobs.approvals import ApprovalError
@@ -127,7 +133,7 @@ class BatchTask:
             raise
         except Exception as error:  # noqa: BLE001  # callers must not wait for ever for a bug
             _log.exception("A batch of calls failed unexpectedly")
-            await self._fail_rest(unexpected(error))
+            await self._fail_rest(unexpected_failure(error))
         finally:
             deadlines.cancel()
 
@@ -273,7 +279,7 @@ class BatchTask:
             return
         reason = quote_untrusted(run.errors) if run.errors else "no reason is given"
         error = CallFailedError(
-            f"{self._ws.profile.called_first} rejected batch {run.batch_id} as a whole: {reason}.",
+            f"{self._ws.profile.title_first} rejected batch {run.batch_id} as a whole: {reason}.",
             hint="Correct the call; nothing of the batch has run.",
             code="batch_failed",
             details={"batch_id": run.batch_id},

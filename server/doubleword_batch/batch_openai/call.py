@@ -48,7 +48,7 @@ class CallFailedError(DoublewordBatchError):
 Outcome = CallResponse | Exception
 
 
-def unexpected(error: BaseException) -> CallFailedError:
+def unexpected_failure(error: BaseException) -> CallFailedError:
     """What callers get when this package itself has a bug: they must not wait for ever."""
     return CallFailedError(
         f"The client failed unexpectedly: {type(error).__name__}.",
@@ -82,7 +82,7 @@ class Call(msgspec.Struct, eq=False, weakref=True):
         former_key: what versions before this one remembered it by, where that was another.
         job_row: the job's name and the row that hold the call, once there are any.
         inputs: of an embeddings call, where the provider counts them; else 0.
-        is_repeat: its caller says that it made the same call before and gave it up.
+        is_retry: its caller says that it made the same call before and gave it up.
         leader: the equal call whose request this one shares.
         followers: equal calls that share this one's request.
         is_told: its caller has been told that the time is up; the request goes on.
@@ -98,7 +98,7 @@ class Call(msgspec.Struct, eq=False, weakref=True):
     key: bytes | None = None
     job_row: tuple[str, int] | None = None
     inputs: int = 0
-    is_repeat: bool = False
+    is_retry: bool = False
     leader: "Call | None" = None
     followers: "list[Call] | None" = None
     is_told: bool = False
@@ -212,8 +212,8 @@ class Delivery:
             self.loop.call_soon(self._continue, begun)
 
 
-def is_repeat(headers: Mapping[str, str]) -> bool:
-    """Whether a request says that it repeats one that was given up, as OpenAI's SDKs do.
+def is_retry(headers: Mapping[str, str]) -> bool:
+    """Whether a request says that it retries one that was given up, as OpenAI's SDKs do.
 
     The names are in lower case, unless the mapping takes them in any.
     """

@@ -21,7 +21,7 @@ from doubleword_batch.api.custom_transport import (
 from doubleword_batch.batch_openai.credentials import KeyFunction
 from doubleword_batch.batch_openai.loop_affinity import LoopAffinity, LoopEndedError, run_in_loop
 from doubleword_batch.errors import DoublewordBatchError, TransportError, quote_untrusted
-from doubleword_batch.settings import Secret, sendable
+from doubleword_batch.settings import Secret, header_value
 
 if TYPE_CHECKING:
     from doubleword_batch.batch_openai.sdk_internals import AsyncClient, Request, Response
@@ -193,7 +193,7 @@ class CallerTransport:
         """
         if self._key_function is None:
             if self._header is not None:
-                sendable(Secret(self._header.replace(" ", "")))
+                header_value(Secret(self._header.replace(" ", "")))
             return self._header
         try:
             key = cast("object", await self._key_function())
@@ -201,7 +201,7 @@ class CallerTransport:
             raise self._no_key(error) from error
         if not isinstance(key, str):
             raise self._no_key(TypeError("the function returned no text"))
-        return f"Bearer {sendable(Secret(key))}"
+        return f"Bearer {header_value(Secret(key))}"
 
     def _no_key(self, error: Exception) -> TransportError:
         return TransportError(

@@ -27,7 +27,7 @@ from doubleword_batch.batch_openai.admission import (
     reason_against,
 )
 from doubleword_batch.batch_openai.batcher import BatchingOptions
-from doubleword_batch.batch_openai.call import CallFailedError, is_repeat
+from doubleword_batch.batch_openai.call import CallFailedError, is_retry
 from doubleword_batch.batch_openai.client_state import ClientState
 from doubleword_batch.batch_openai.credentials import without_foreign_key
 from doubleword_batch.batch_openai.engine import local_address
@@ -253,7 +253,7 @@ class BatchOpenAI(openai.AsyncOpenAI):
         raise as_sdk_error(self, error, self.url_of(options.url)) from error
 
     def response_to(
-        self, endpoint: str, model: object, body: bytes, *, is_repeat: bool = False
+        self, endpoint: str, model: object, body: bytes, *, is_retry: bool = False
     ) -> Coroutine[Any, Any, CallResponse]:
         """The response to the body of one call, to be awaited; it may have an error status.
 
@@ -267,7 +267,7 @@ class BatchOpenAI(openai.AsyncOpenAI):
         if shared.uses_callers_loop:
             self._state.affinity.bind()
         return shared.engine.call(
-            endpoint, model if isinstance(model, str) else "", body, is_repeat=is_repeat
+            endpoint, model if isinstance(model, str) else "", body, is_retry=is_retry
         )
 
     async def answer_of(
@@ -334,7 +334,7 @@ class BatchOpenAI(openai.AsyncOpenAI):
             body.get("model"),
             encoded,
             seconds=_seconds(options.timeout),
-            is_repeat=is_repeat(headers),
+            is_retry=is_retry(headers),
         )
         if stream and not response.is_failure:
             response = as_stream(endpoint, body, response)
@@ -343,10 +343,10 @@ class BatchOpenAI(openai.AsyncOpenAI):
         )
 
     async def _response_in_time(
-        self, endpoint: str, model: object, body: bytes, *, seconds: float | None, is_repeat: bool
+        self, endpoint: str, model: object, body: bytes, *, seconds: float | None, is_retry: bool
     ) -> CallResponse:
         try:
-            responding = self.response_to(endpoint, model, body, is_repeat=is_repeat)
+            responding = self.response_to(endpoint, model, body, is_retry=is_retry)
             if seconds is None:
                 return await responding
             async with asyncio.timeout(seconds):

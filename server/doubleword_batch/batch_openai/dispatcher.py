@@ -21,7 +21,12 @@ from doubleword_batch.batch_openai.batch_task import (
     outcome_of,
 )
 from doubleword_batch.batch_openai.batcher import Batcher, BatchingOptions
-from doubleword_batch.batch_openai.call import Call, closed_while_waiting, deliver, unexpected
+from doubleword_batch.batch_openai.call import (
+    Call,
+    closed_while_waiting,
+    deliver,
+    unexpected_failure,
+)
 from doubleword_batch.batch_openai.poller import Poller
 from doubleword_batch.batch_openai.table_task import TableTask
 from doubleword_batch.errors import DoublewordBatchError, InputError
@@ -89,12 +94,14 @@ class Dispatcher:
                 ws.profile,
                 lambda group: self._spawn(self._start_batch(ws, group), group),
             )
-        self._send(ws, [call for call in _wanted(calls) if not self._finds_row(ws, known, call)])
+        self._send(
+            ws, [call for call in _wanted(calls) if not self._try_reuse_row(ws, known, call)]
+        )
 
     def _send(self, ws: "Workspace", new: list[Call]) -> None:
         """Let calls without a row wait for others, or go alone."""
         if self._options.is_async:
-            new = [call for call in new if not self._goes_alone(ws, call)]
+            new = [call for call in new if not self._try_send_alone(ws, call)]
         if self._batcher is not None:
             self._batcher.add(new)
 
@@ -168,26 +175,28 @@ class Dispatcher:
             calls = [call for call in asked if call.key in freed]
         return known
 
-    def _finds_row(self, ws: "Workspace", known: dict[bytes, list[CallRow]], call: Call) -> bool:
-        """Whether the call gets the row of an earlier call or of a table: it needs no request."""
+    def _try_reuse_row(
+        self, ws: "Workspace", known: dict[bytes, list[CallRow]], call: Call
+    ) -> bool:
+        """Give the call the row of an earlier call or of a table; whether there was one."""
         if call.key is None:
             return False
         leader = self._under_way.take(
-            call.key, share=call.is_repeat or self._options.share_identical
+            call.key, share=call.is_retry or self._options.share_identical
         )
-        if self._follows(call, leader):
+        if self._try_follow(call, leader):
             return True
         self._under_way.add(call)
-        return call.key in known and self._finds_paid_row(ws, known, call)
+        return call.key in known and self._try_stored_row(ws, known, call)
 
-    def _finds_paid_row(
+    def _try_stored_row(
         self, ws: "Workspace", known: dict[bytes, list[CallRow]], call: Call
     ) -> bool:
-        """The same, of a row that is in the store."""
+        """Give the call a row that is in the store; whether there was one."""
         if call.key is None:
             return False
-        rows = [row for row in known.get(call.key, ()) if self._comes_in_time(ws, row)]
-        row = self._cache.take(rows, self._is_awaited, is_repeat=call.is_repeat)
+        rows = [row for row in known.get(call.key, ()) if self._ends_in_time(ws, row)]
+        row = self._cache.take(rows, self._is_awaited, is_retry=call.is_retry)
         if row is None:
             return False
         call.job_row = (row.job, row.row)
@@ -203,8 +212,8 @@ class Dispatcher:
             self._spawn(self._run_batch(ws, batch_task), [call])
         return True
 
-    def _comes_in_time(self, ws: "Workspace", row: CallRow) -> bool:
-        """Whether a row's batch ends about as soon as one that is sent now."""
+    def _ends_in_time(self, ws: "Workspace", row: CallRow) -> bool:
+        """Whether a row's batch ends about as soon as one that is sent now would."""
         if row.ends_at is None:
             return True
         latest = ws.now() + self._options.usual_wait_seconds
@@ -213,25 +222,25 @@ class Dispatcher:
     def _check_tier(self, ws: "Workspace") -> None:
         if self._options.is_async and not ws.profile.asynchronous:
             raise InputError(
-                f"{ws.profile.called_first} has no asynchronous tier, which "
+                f"{ws.profile.title_first} has no asynchronous tier, which "
                 "completion_window='async' asks for.",
                 hint=f"Use one of {', '.join(ws.profile.windows)}.",
             )
 
-    def _goes_alone(self, ws: "Workspace", call: Call) -> bool:
-        """Whether the call can be a response in the background, and then is one."""
+    def _try_send_alone(self, ws: "Workspace", call: Call) -> bool:
+        """Send the call as a response in the background; whether it can be one."""
         body = as_response_body(call.endpoint, call.body)
         if body is None:
             return False
         self._spawn(self._run_new_job(ws, [call], response_body=body), [call])
         return True
 
-    def _takes_over(self, call: Call) -> bool:
-        """Whether the call gets the row of one that was given up since it came."""
-        return call.key is not None and self._follows(call, self._under_way.given_up(call.key))
+    def _try_take_over(self, call: Call) -> bool:
+        """Give the call the row of one that was given up since it came; whether there was one."""
+        return call.key is not None and self._try_follow(call, self._under_way.given_up(call.key))
 
-    def _follows(self, call: Call, leader: Call | None) -> bool:
-        """Whether the call shares the request, and the row, of that one."""
+    def _try_follow(self, call: Call, leader: Call | None) -> bool:
+        """Have the call share the request and the row of `leader`; whether it does."""
         if leader is None or leader is call:
             return False
         call.follow(leader)
@@ -252,7 +261,7 @@ class Dispatcher:
                 await work
             except Exception as error:  # noqa: BLE001  # callers must not wait for ever for a bug
                 _log.exception("A batch of calls failed unexpectedly")
-                deliver((call, unexpected(error)) for call in calls if not call.has_outcome)
+                deliver((call, unexpected_failure(error)) for call in calls if not call.has_outcome)
 
         def ended(task: asyncio.Task[None]) -> None:
             self._running.discard(task)
@@ -267,11 +276,11 @@ class Dispatcher:
 
     async def _start_batch(self, ws: "Workspace", group: Sequence[Call]) -> None:
         """Make a job of those calls that are still wanted, and follow it."""
-        calls = [call for call in _wanted(group) if not self._takes_over(call)]
-        late = self._cache.freed_among(calls)
+        calls = [call for call in _wanted(group) if not self._try_take_over(call)]
+        late = self._cache.released_calls(calls)
         if late:  # who had them has gone since these calls came
             known = await self._look_up(ws, late)
-            found = {id(call) for call in late if self._finds_paid_row(ws, known, call)}
+            found = {id(call) for call in late if self._try_stored_row(ws, known, call)}
             calls = [call for call in calls if id(call) not in found]
         if calls:
             await self._run_new_job(ws, calls)

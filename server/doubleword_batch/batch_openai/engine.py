@@ -22,7 +22,7 @@ from doubleword_batch.batch_openai.call import (
     Delivery,
     closed_while_waiting,
     deliver,
-    unexpected,
+    unexpected_failure,
 )
 from doubleword_batch.jobs.sync.response import CallResponse
 from doubleword_batch.settings import Settings
@@ -66,24 +66,24 @@ class BatchEngine:
         _engines.add(self)
 
     async def call(
-        self, endpoint: str, model: str, body: bytes, *, is_repeat: bool = False
+        self, endpoint: str, model: str, body: bytes, *, is_retry: bool = False
     ) -> CallResponse:
         """The provider's response to one call; it may have an error status.
 
-        With `is_repeat` the caller made the same call before and gave it up.
+        With `is_retry` the caller made the same call before and gave it up.
 
         Raises:
             CallFailedError: there is no response; other DoublewordBatchErrors likewise.
         """
-        return await self.response_of(self.begin(endpoint, model, body, is_repeat=is_repeat))
+        return await self.response_of(self.begin(endpoint, model, body, is_retry=is_retry))
 
-    def begin(self, endpoint: str, model: str, body: bytes, *, is_repeat: bool = False) -> Call:
+    def begin(self, endpoint: str, model: str, body: bytes, *, is_retry: bool = False) -> Call:
         """Begin a call, to be awaited with `response_of`; the arguments are those of `call`."""
         loop = asyncio.get_running_loop()
         delivery = self._deliveries.get(loop) or self._new_delivery(loop)
         future = loop.create_future()
         deadline = time.monotonic() + self._longest_wait_seconds
-        call = Call(endpoint, model, body, deadline, delivery, future, is_repeat=is_repeat)
+        call = Call(endpoint, model, body, deadline, delivery, future, is_retry=is_retry)
         self._enqueue(call)
         return call
 
@@ -176,7 +176,7 @@ class BatchEngine:
             self.is_closed = True
             if ready.done():
                 _log.exception("The thread that batches calls failed unexpectedly")
-                deliver((call, unexpected(error)) for call in self._drained())
+                deliver((call, unexpected_failure(error)) for call in self._drained())
             else:
                 ready.set_exception(error)
 
@@ -207,7 +207,7 @@ class BatchEngine:
                     raise
                 except Exception as error:  # noqa: BLE001  # a bug in one group stops no other
                     _log.exception("Calls could not be dispatched")
-                    deliver((call, unexpected(error)) for call in calls)
+                    deliver((call, unexpected_failure(error)) for call in calls)
 
     def _closed(self) -> CallFailedError:
         if self._is_of_parent:

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from doubleword_batch.backoff import RetryBudget, budgets_around, within
-from doubleword_batch.batch_openai.call import unexpected
+from doubleword_batch.batch_openai.call import unexpected_failure
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.jobs.refresh import refresh, refresh_from_list
 
@@ -106,7 +106,7 @@ class Poller:
             _resolve(polled, error)
         except Exception as error:  # noqa: BLE001  # callers must not wait for ever for a bug
             _log.exception("Polling a batch failed unexpectedly")
-            _resolve(polled, unexpected(error))
+            _resolve(polled, unexpected_failure(error))
         else:
             _resolve(polled, None)
 

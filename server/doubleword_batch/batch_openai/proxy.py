@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from doubleword_batch.batch_openai.batcher import BatchingOptions
-from doubleword_batch.batch_openai.call import is_repeat
+from doubleword_batch.batch_openai.call import is_retry
 from doubleword_batch.batch_openai.engine import BatchEngine
 from doubleword_batch.batch_openai.streaming import as_stream
 from doubleword_batch.errors import ApiError, ConfigError, DoublewordBatchError, InputError
@@ -164,7 +164,7 @@ class _Routes:
             endpoint,
             model if isinstance(model, str) else "",
             msgspec.json.encode(sent),
-            is_repeat=is_repeat(request.headers),
+            is_retry=is_retry(request.headers),
         )
         response = await unless_disconnected(request, self._engine.response_of(call))
         if response is None:

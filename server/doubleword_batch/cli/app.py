@@ -64,7 +64,7 @@ def doctor(*, as_json: options.AsJson = False) -> int:
     import anyio
 
     from doubleword_batch.cli.show import show_findings
-    from doubleword_batch.cli.workspace import configured
+    from doubleword_batch.cli.startup import configured
     from doubleword_batch.doctor import examine
 
     findings = anyio.run(examine, configured())

@@ -11,8 +11,8 @@ from doubleword_batch.cli.exit_codes import Exit
 from doubleword_batch.cli.next_command import PROGRAM
 from doubleword_batch.cli.progress import progress_on
 from doubleword_batch.cli.show import show
+from doubleword_batch.cli.startup import configured, run_verb
 from doubleword_batch.cli.terminal import Terminal, is_at_terminal, person_agrees, plain
-from doubleword_batch.cli.workspace import call, configured
 from doubleword_batch.errors import InputError
 from doubleword_batch.library.approvals import (
     Approval,
@@ -45,7 +45,7 @@ def approve(
     terminal = Terminal(as_json=as_json)
     settings = configured()
     if job is None:
-        _show_waiting(terminal, call(settings, lambda jobs: JobApprovals(jobs).waiting()))
+        _show_waiting(terminal, run_verb(settings, lambda jobs: JobApprovals(jobs).waiting()))
         return Exit.DONE
     name = job
 
@@ -71,7 +71,7 @@ def approve(
         else:
             show(terminal, report)
 
-    call(settings, work)
+    run_verb(settings, work)
     return Exit.DONE
 
 
@@ -116,7 +116,9 @@ def _agree(question: Approval) -> None:
     )
 
 
-async def asking(jobs: Jobs, terminal: Terminal, work: Callable[[Progress], Awaitable[_T]]) -> _T:
+async def with_approval(
+    jobs: Jobs, terminal: Terminal, work: Callable[[Progress], Awaitable[_T]]
+) -> _T:
     """Do `work`; where it needs a person's yes, ask at the terminal, and do it again.
 
     Its progress is shown while it works, and not while the person types.

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from doubleword_batch.cli.exit_codes import interrupted
 from doubleword_batch.cli.next_command import PROGRAM
+from doubleword_batch.cli.startup import runs_local_server
 from doubleword_batch.cli.terminal import amount
-from doubleword_batch.cli.workspace import runs_inside
 from doubleword_batch.errors import DoublewordBatchError, Next
 from doubleword_batch.progress import Progress as Tell
 from doubleword_batch.settings import Settings
@@ -42,7 +42,7 @@ def wait_interrupted(
 
     arguments: dict[str, Any] = {"job": job, "wait_seconds": MAX_WAIT_SECONDS}
     again = Next("fetch_results", arguments | ({"output_path": output} if output else {}))
-    if runs_inside(settings):
+    if runs_local_server(settings):
         return interrupted(
             f"Stopped. The local server ran inside this command, so job {job} pauses here; with "
             f"`{PROGRAM} local` in another terminal it would go on.",

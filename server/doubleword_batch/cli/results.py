@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 import typer
 
 from doubleword_batch.cli import options
-from doubleword_batch.cli.approve import asking
+from doubleword_batch.cli.approve import with_approval
 from doubleword_batch.cli.exit_codes import Exit, exit_of_results, exit_of_status
 from doubleword_batch.cli.options import params_of
 from doubleword_batch.cli.progress import progress_on, wait_interrupted
 from doubleword_batch.cli.show import show
+from doubleword_batch.cli.startup import configured, run_verb
 from doubleword_batch.cli.terminal import Terminal, person_agrees
-from doubleword_batch.cli.workspace import call, configured
 from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.export.files import format_of
 from doubleword_batch.jobs.export.output_file import output_file
@@ -62,7 +62,7 @@ def status(
             return await jobs.job(job).wait(timeout, progress=tell, on_failure=terminal.note)
 
     with _waiting_for(settings, job):
-        report = call(settings, look)
+        report = run_verb(settings, look)
     show(terminal, report)
     if report.complete:
         _tell_end(terminal, report, on_done, notify=notify)
@@ -131,7 +131,7 @@ def fetch(
         return results.reply
 
     with _waiting_for(settings, job, output):
-        report = call(settings, collect)
+        report = run_verb(settings, collect)
     show(terminal, report)
     return Exit.DONE if query is not None else exit_of_results(report)
 
@@ -139,7 +139,7 @@ def fetch(
 def cancel(job: options.Job, *, as_json: options.AsJson = False) -> int:
     """Stop a job's batches; finished rows stay downloadable."""
     terminal = Terminal(as_json=as_json)
-    show(terminal, call(configured(), lambda jobs: jobs.job(job).cancel()))
+    show(terminal, run_verb(configured(), lambda jobs: jobs.job(job).cancel()))
     return Exit.DONE
 
 
@@ -158,13 +158,13 @@ def delete(
     settings = configured()
     for name in jobs:
         try:
-            report = call(settings, lambda jobs, name=name: jobs.job(name).delete(force=yes))
+            report = run_verb(settings, lambda jobs, name=name: jobs.job(name).delete(force=yes))
         except InputError as error:
             if error.code != "not_confirmed" or not person_agrees(
                 f"{error.message} Delete it? [y/N] "
             ):
                 raise
-            report = call(settings, lambda jobs, name=name: jobs.job(name).delete(force=True))
+            report = run_verb(settings, lambda jobs, name=name: jobs.job(name).delete(force=True))
         show(terminal, report)
     return Exit.DONE
 
@@ -185,9 +185,9 @@ def retry(
     terminal = Terminal(as_json=as_json)
     settings = configured()
     params = params_of(param)
-    report = call(
+    report = run_verb(
         settings,
-        lambda jobs: asking(
+        lambda jobs: with_approval(
             jobs,
             terminal,
             lambda tell: jobs.job(job).retry(cause or (), params=params or None, progress=tell),
@@ -212,7 +212,7 @@ def list_(
 ) -> int:
     """List this machine's jobs, or the provider's batches, files or models; newest first."""
     terminal = Terminal(as_json=as_json)
-    report = call(
+    report = run_verb(
         configured(),
         lambda jobs: jobs.list(kind, status=status, search=search, limit=limit, after=after),
     )

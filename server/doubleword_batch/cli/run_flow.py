@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from doubleword_batch.cli import options
-from doubleword_batch.cli.approve import asking
+from doubleword_batch.cli.approve import with_approval
 from doubleword_batch.cli.exit_codes import Exit, exit_of_results, interrupted
 from doubleword_batch.cli.options import build_request
 from doubleword_batch.cli.progress import progress_on, wait_interrupted
 from doubleword_batch.cli.show import cost, counted, no_capacity, show
+from doubleword_batch.cli.startup import configured, run_verb
 from doubleword_batch.cli.terminal import Terminal, person_agrees
-from doubleword_batch.cli.workspace import call, configured
 from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 from doubleword_batch.jobs.build_request import BuildRequest
 from doubleword_batch.jobs.cascade.costs import with_cascade
@@ -189,7 +189,7 @@ def run_flow(
     """
     flow = _RunFlow(terminal, settings, request, run_options)
     try:
-        return call(settings, flow.run)
+        return run_verb(settings, flow.run)
     except KeyboardInterrupt:
         raise flow.interrupted() from None
 
@@ -306,7 +306,7 @@ class _RunFlow:
             self._confirm(ws, expected)
         self._submitting = True
         while waiting := (
-            await asking(
+            await with_approval(
                 jobs,
                 self._terminal,
                 lambda tell: job.submit(

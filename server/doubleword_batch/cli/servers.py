@@ -11,8 +11,8 @@ from doubleword_batch.cli import options
 from doubleword_batch.cli.app import PLAIN, Group
 from doubleword_batch.cli.exit_codes import Exit, interrupted
 from doubleword_batch.cli.progress import progress_on
+from doubleword_batch.cli.startup import configured, roots_of
 from doubleword_batch.cli.terminal import Terminal, lines, plain
-from doubleword_batch.cli.workspace import configured, roots_of
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.jobs.dropped_files import dropped_files
 from doubleword_batch.lazy_workspace import local_config

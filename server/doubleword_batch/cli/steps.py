@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from doubleword_batch.cli import options
-from doubleword_batch.cli.approve import asking
+from doubleword_batch.cli.approve import with_approval
 from doubleword_batch.cli.exit_codes import Exit
 from doubleword_batch.cli.next_command import PROGRAM
 from doubleword_batch.cli.options import build_request
 from doubleword_batch.cli.progress import progress_on
 from doubleword_batch.cli.show import show, show_check
+from doubleword_batch.cli.startup import configured, roots_of, run_verb, runs_local_server
 from doubleword_batch.cli.terminal import Terminal
-from doubleword_batch.cli.workspace import call, configured, roots_of, runs_inside
 from doubleword_batch.providers import profile
 from doubleword_batch.requests import refuse_table, validate_request_file
 
@@ -64,7 +64,7 @@ def create_file(
         first_wave=first_wave,
     )
     with progress_on(terminal.notes) as tell:
-        report = call(settings, lambda jobs: jobs.build(request, progress=tell))
+        report = run_verb(settings, lambda jobs: jobs.build(request, progress=tell))
     show(terminal, report)
     return Exit.DONE
 
@@ -81,7 +81,7 @@ def validate(
     path = roots_of(settings).readable(file)
     refuse_table(path)
     report = validate_request_file(path, described)
-    show_check(terminal, report, described.called_first)
+    show_check(terminal, report, described.title_first)
     return Exit.DONE if report.ok else Exit.INCOMPLETE
 
 
@@ -96,7 +96,7 @@ def upload(
     terminal = Terminal(as_json=as_json)
     settings = configured()
     with progress_on(terminal.notes) as tell:
-        report = call(
+        report = run_verb(
             settings,
             lambda jobs: (
                 jobs.upload(what, progress=tell)
@@ -118,9 +118,9 @@ def create(
     """Submit a job: upload if needed, start its batches. This is the step that costs money."""
     terminal = Terminal(as_json=as_json)
     settings = configured()
-    report = call(
+    report = run_verb(
         settings,
-        lambda jobs: asking(
+        lambda jobs: with_approval(
             jobs,
             terminal,
             lambda tell: jobs.job(job).submit(
@@ -129,7 +129,7 @@ def create(
         ),
     )
     show(terminal, report)
-    if runs_inside(settings):
+    if runs_local_server(settings):
         terminal.note(
             "The local server ran inside this command: the job pauses until the next command "
             f"waits for it, unless `{PROGRAM} local` is running."

@@ -40,7 +40,7 @@ async def take_file(request: Request) -> Response:
     check_post(request, "")
     console = console_of(request)
     name = unquote(request.headers.get("x-file-name", "")) or "rows"
-    reading = console.drafts.reading_of(request.query_params) or {}
+    reading = console.drafts.read_options_in(request.query_params) or {}
     path = await console.views.keep_dropped(name, request.stream())
     try:
         await console.views.preview_source(str(path), reading)
@@ -56,7 +56,7 @@ async def take_path(request: Request) -> Response:
     fields = await form_of(request)
     console = console_of(request)
     given = fields.get("source", "").strip()
-    reading = console.drafts.reading_of(fields) or {}
+    reading = console.drafts.read_options_in(fields) or {}
     try:
         if not given:
             raise InputError("No path was given.", hint="Give a file's path, or drop the file.")
@@ -172,7 +172,7 @@ async def _changed(request: Request) -> tuple[Any, "Draft", Mapping[str, str]]:
     fields = await form_of(request)
     console = console_of(request)
     draft = console.drafts.get(request.path_params["draft"])
-    reading = console.drafts.reading_of(fields)
+    reading = console.drafts.read_options_in(fields)
     draft = console.drafts.change(draft, fields)
     return console, draft, draft.reading if reading is None else reading
 

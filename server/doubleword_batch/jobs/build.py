@@ -90,7 +90,7 @@ async def _default_model(ws: Workspace, endpoint: str) -> str:
     models = Next("list", {"kind": "models"})
     if not ws.profile.free:
         raise InputError(
-            f"{ws.profile.called_first} needs a model's name.",
+            f"{ws.profile.title_first} needs a model's name.",
             hint="Choose one that the key may use.",
             next=models,
         )

@@ -59,7 +59,7 @@ def price_tokens(
         return Cost(None, f"unknown: no prices of {ws.profile.called} are on file")
     usd = prices.cost_usd(model, window, input_tokens, output_tokens)
     if usd is None:
-        near = prices.model_like(model)
+        near = prices.closest_model(model)
         question = f"; did you mean {near}?" if near else ""
         name = one_line(model) or "this model"  # somebody wrote it, and every entry point shows it
         return Cost(None, f"unknown: no {window} price of {name} is on file{question}")

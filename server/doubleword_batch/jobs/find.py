@@ -100,7 +100,9 @@ def _adopted(ws: Workspace, name: str, file_id: str | None, batch: Batch | None)
             model="",
             fingerprint=f"adopted:{remote_id}",
             spec="{}",
-            completion_window=ws.profile.window_named(batch.completion_window) if batch else None,
+            completion_window=ws.profile.normalize_window(batch.completion_window)
+            if batch
+            else None,
         )
         part = ws.store.add_part(
             job=job,

@@ -215,7 +215,7 @@ def tariffs_in(reply: Any, profile: Profile) -> tuple[dict[str, dict[str, Pair]]
                 realtime[name] = _dearer(realtime.get(name), pair)
             elif tariff.get("api_key_purpose") == "batch" and isinstance(window, str):
                 windows = batch.setdefault(name, {})
-                own = profile.window_named(window)[:_NUMBER_CHARACTERS]
+                own = profile.normalize_window(window)[:_NUMBER_CHARACTERS]
                 windows[own] = _dearer(windows.get(own), pair)
     return batch, realtime
 

@@ -104,7 +104,7 @@ class Drafts:
     def __init__(self, home: Path) -> None:
         self._folder = home / "console" / "drafts"
 
-    def reading_of(self, given: Mapping[str, str]) -> dict[str, str] | None:
+    def read_options_in(self, given: Mapping[str, str]) -> dict[str, str] | None:
         """How a form says that the source is read; None where it has no such fields."""
         named = {name: given[f"read_{name}"] for name in self.offered if f"read_{name}" in given}
         if not named:

@@ -1,4 +1,4 @@
-"""What every command begins with: the settings, the roots, and a `Jobs` to run one verb of."""
+"""What every command starts with: settings, logging, roots, and a `Jobs` to run one verb of."""
 
 import logging
 import os
@@ -37,7 +37,7 @@ def roots_of(settings: Settings) -> Roots:
     return Roots(listed, state_directory=settings.home)
 
 
-def call(settings: Settings, verb: Callable[[Jobs], Awaitable[_T]]) -> _T:
+def run_verb(settings: Settings, verb: Callable[[Jobs], Awaitable[_T]]) -> _T:
     """Run one verb of `Jobs`, which are opened for it and closed after it.
 
     Raises:
@@ -52,8 +52,8 @@ def call(settings: Settings, verb: Callable[[Jobs], Awaitable[_T]]) -> _T:
     return anyio.run(inside)
 
 
-def runs_inside(settings: Settings) -> bool:
-    """Whether batches run inside this command, so that they pause when it ends."""
+def runs_local_server(settings: Settings) -> bool:
+    """Whether the local server runs in this command, so that batches pause when it ends."""
     if settings.provider != "local":
         return False
     from doubleword_batch.local import discover
