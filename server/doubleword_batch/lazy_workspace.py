@@ -164,7 +164,7 @@ class LazyWorkspace:
                 writes_locks=settings.lock_files,
                 on_done=settings.on_done,
                 notifies=settings.notify,
-                told_prices=prices,
+                provider_prices=prices,
                 read_only=settings.read_only,
             )
             # What was open before stays open to the end: a call may still be using it.

@@ -8,7 +8,7 @@ from agent import agent
 from as_doubleword import as_doubleword
 from doubleword_batch.errors import DoublewordBatchError, InputError
 from doubleword_batch.local.executors.faults import RequestFault
-from doubleword_batch.requests.spending import UNLIMITED_OUTPUT_TOKENS, bound_body, bound_tokens
+from doubleword_batch.requests.token_bounds import UNLIMITED_OUTPUT_TOKENS, bound_body, bound_tokens
 from doubleword_batch.settings import Settings
 from tools.conftest import listing
 

@@ -14,7 +14,7 @@ import processes
 from agent import agent
 from console.browsers import WAYS_TO_LOOK, check_looks, needs_chromium, run_apart
 from doubleword_batch.jobs.store.jobs import Store
-from doubleword_batch.jobs.store.marks import Marks
+from doubleword_batch.jobs.store.row_marks import RowMarks
 from doubleword_batch.local import LocalConfig, LocalServer
 from doubleword_batch.local.executors.faults import Faults, Match, RequestFault
 from doubleword_batch.settings import Settings
@@ -249,7 +249,7 @@ def test_hostile_models_notes_labels_and_marked_rows_are_text(tmp_path, opened):
             folder, store, str(source), *bodies, HOSTILE[3], spec=spec, model=HOSTILE[9]
         )
     )
-    Marks(store, made.job.id).set(1, "wrong")
+    RowMarks(store, made.job.id).set(1, "wrong")
     store.close()
     job = f"/jobs/{made.name}"
     with running(home, read_only=True) as console, opened(console) as page:

@@ -10,8 +10,8 @@ from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.sync.parse import answer_in, read_line, read_lines
 from doubleword_batch.provider_errors import read_error_body, read_failure_reason
 from doubleword_batch.providers import profile
-from doubleword_batch.requests.spending import bound_body
 from doubleword_batch.requests.template import Template
+from doubleword_batch.requests.token_bounds import bound_body
 from doubleword_batch.requests.validate import validate_request_file
 from fuzz.inputs import any_of, damaged, encoded, grafted, one_of, together, values
 from fuzz.tables import assert_said_well, suppress_said

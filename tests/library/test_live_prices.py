@@ -307,8 +307,8 @@ async def test_prices_are_asked_for_again_after_half_a_day(new_jobs):
     async with new_jobs({MODEL: [tariff()]}) as jobs:
         ws = await jobs.workspace()
         now = datetime.now(UTC)
-        await ws.told_prices.refresh(now.timestamp())
+        await ws.provider_prices.refresh(now.timestamp())
         assert ws.prices.told_on == now.date()
         later = now + timedelta(hours=13)
-        await ws.told_prices.refresh(later.timestamp())
+        await ws.provider_prices.refresh(later.timestamp())
         assert ws.prices.told_on == later.date()

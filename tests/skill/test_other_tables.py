@@ -5,7 +5,7 @@ import json
 import pytest
 
 from agent import agent
-from doubleword_batch.requests.other_tables import other_table
+from doubleword_batch.requests.table_detection import detect_table
 from doubleword_batch.settings import Settings
 from skill.places import script_module
 
@@ -34,7 +34,7 @@ OTHERS = {
 
 
 def kinds(path):
-    return other_table(path), script_module("tables").other_table(path)
+    return detect_table(path), script_module("tables").other_table(path)
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -17,7 +17,7 @@ from attacks.test_caps import (
     RESPONSES,
 )
 from doubleword_batch.errors import InputError
-from doubleword_batch.requests.spending import bound_body
+from doubleword_batch.requests.token_bounds import bound_body
 from skill.places import SCRIPTS, script_module
 
 EMBEDDINGS = "/v1/embeddings"

@@ -204,7 +204,7 @@ async def judge(request: Request) -> Response:
     """One row of the sample: the one that is asked for, or the first without a mark."""
     views = console_of(request).views
     name = name_of(request)
-    found = await views.judging(name)
+    found = await views.review_accuracy(name)
     given = request.query_params.get("place", "")
     unmarked = (place for place, row in enumerate(found.sample) if row not in found.marks)
     place = whole_number(given)

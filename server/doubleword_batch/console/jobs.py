@@ -48,7 +48,7 @@ async def provider(request: Request) -> Response:
     return page(
         request,
         "provider.html",
-        found=await views.not_ours(),
+        found=await views.unadopted_objects(),
         provider=await views.provider(),
     )
 

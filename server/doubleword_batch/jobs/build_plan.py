@@ -29,12 +29,12 @@ from doubleword_batch.jobs.find import unknown_job
 from doubleword_batch.jobs.job import Workspace
 from doubleword_batch.jobs.prompt_and_schema import read_prompt, read_schema
 from doubleword_batch.requests import (
-    OUR_LIMIT,
+    DEFAULT_TOKEN_LIMIT,
     RequestSpec,
     bound_body,
     check_limit,
     check_params,
-    with_our_limit,
+    with_token_limit,
 )
 from doubleword_batch.requests.response_schema import AS_ANSWER, unwrapped
 from doubleword_batch.sources import Source
@@ -243,7 +243,7 @@ def _capped(ws: Workspace, request: BuildRequest, model: str) -> tuple[dict[str,
     if not (ws.is_bounded or (request.is_capped and not ws.profile.free)):
         return request.params, []
     name = ws.profile.output_limit
-    params = with_our_limit(request.params, request.endpoint, name)
+    params = with_token_limit(request.params, request.endpoint, name)
     try:
         body = msgspec.json.encode({"model": model, **params})
     except (TypeError, ValueError, RecursionError):
@@ -257,8 +257,8 @@ def _capped(ws: Workspace, request: BuildRequest, model: str) -> tuple[dict[str,
     if not added:
         return params, []
     notice = (
-        f"So that the cost has a bound, {added[0]} = {OUR_LIMIT} was written into each request; "
-        "give another limit in params if answers are cut off."
+        f"So that the cost has a bound, {added[0]} = {DEFAULT_TOKEN_LIMIT} was written into each "
+        "request; give another limit in params if answers are cut off."
     )
     return params, [notice]
 

@@ -12,7 +12,7 @@ from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.jobs.cascade.option import VALUES as CASCADE_VALUES
 from doubleword_batch.jobs.cascade.option import is_cascade
 from doubleword_batch.sources.options import CHECKS as SOURCE_CHECKS
-from doubleword_batch.sources.options import OptionCheck, SourceOptions, one_of, some_text
+from doubleword_batch.sources.options import OptionCheck, SourceOptions, nonempty_text, one_of
 from doubleword_batch.sources.values import plain_number
 
 _NAME = re.compile(r"(?!file-)[a-z0-9]+(?:-[a-z0-9]+)*")
@@ -63,12 +63,12 @@ OPTIONS: dict[str, OptionCheck] = {
     ),
     "blanks": one_of("skip", "send"),
     "on_bad_row": one_of("stop", "skip"),
-    "group_by": some_text("the name of a column", "a column"),
+    "group_by": nonempty_text("the name of a column", "a column"),
     "cascade": OptionCheck(
         CASCADE_VALUES, is_cascade, '{"model": the strong one, "target": 0.5 to 0.99}'
     ),
     "equal_rows": one_of("share", "separate"),
-    "reuse_from": some_text("the name of the one job whose answers may be taken", "a job"),
+    "reuse_from": nonempty_text("the name of the one job whose answers may be taken", "a job"),
     "reuse_days": OptionCheck("a number of days, above 0", _is_days, "a number"),
     "first_wave": OptionCheck(
         f"a whole number from 1 to {_MOST_FIRST:,}", _is_first_wave, f"1 to {_MOST_FIRST:,}"

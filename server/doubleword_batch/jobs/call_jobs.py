@@ -61,7 +61,7 @@ def keys_of_call(
     Returns:
         The key, and the one that versions before this one remembered it by, where it differs.
     """
-    return _keys_of(provider, server, endpoint).both_of_body(body)
+    return _keys_of(provider, server, endpoint).keys_of_body(body)
 
 
 _keys_of = lru_cache(maxsize=64)(RequestKeys)

@@ -150,7 +150,7 @@ def usd_text(usd: Decimal) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class CacheSavings:
     """What the provider's cache has saved.
 
     Attributes:
@@ -162,15 +162,15 @@ class Saved:
     usd: Decimal | None
 
 
-def compute_saved(job: StoredJob) -> Saved:
+def compute_cache_savings(job: StoredJob) -> CacheSavings:
     """What of a job was cached: by the bill before and after discounts, else by the price."""
     bill = _whole_bill(job)
     if bill is not None:
         listed = bill.list_cost_usd
         usd = None if listed is None else listed - bill.cost_usd
-        return Saved(job.ledger.cached_tokens(), usd)
+        return CacheSavings(job.ledger.cached_tokens(), usd)
     by_model = _tokens_by_model(job)
-    return Saved(sum(tokens.cached_tokens for tokens in by_model), _saved_of(job, by_model))
+    return CacheSavings(sum(tokens.cached_tokens for tokens in by_model), _saved_of(job, by_model))
 
 
 def cost_by_tokens(job: StoredJob) -> Cost:

@@ -125,7 +125,7 @@ def _adopted(ws: Workspace, name: str, file_id: str | None, batch: Batch | None)
 
 def unknown_job(ws: Workspace, handle: str) -> InputError:
     """The error for a word that is the name or the id of nothing."""
-    near = ws.store.names_like(handle)
+    near = ws.store.similar_names(handle)
     return InputError(
         f"There is no job called {handle} here, and no batch or file with that id at "
         f"{ws.profile.called}.",
@@ -146,7 +146,7 @@ def _refuse_what_is_no_id(ws: Workspace, handle: str) -> None:
     if len(path.parts) < _FEWEST_OF_A_PATH and suffix not in _REQUEST_FILES | _TABLES:
         if _HANDLE.fullmatch(handle):
             return
-        near = ws.store.names_like("-".join(handle.split()))
+        near = ws.store.similar_names("-".join(handle.split()))
         message = "That is not a job's name or an id."
         hint = _question(near) or "Use the name that the job got when it was built."
         look = _look(near)
@@ -194,7 +194,7 @@ def _jobs_of_file(ws: Workspace, text: str) -> tuple[list[str], str] | None:
             record = None if writer is None else ws.store.job_of_id(writer)
             if record is not None:
                 return [record.name], f"a file that the job {record.name} wrote"
-        if made := ws.store.names_made_of(text, *map(str, places)):
+        if made := ws.store.names_of_jobs_from(text, *map(str, places)):
             several = "jobs were" if len(made) > 1 else f"job {made[0]} was"
             return made, f"the file that the {several} made of"
     stem = _ENDINGS.sub("", PurePath(text.replace("\\", "/")).name)

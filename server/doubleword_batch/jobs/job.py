@@ -51,7 +51,7 @@ class Workspace:
         max_cost_usd: hard cap of one job.
         max_daily_usd: hard cap of one UTC day.
         ask_above_usd: a person is asked before more than that is submitted at once.
-        told_prices: what the provider itself says of its prices; None where nobody asks.
+        provider_prices: what the provider itself says of its prices; None where nobody asks.
         read_only: nothing may be sent that was not sent already.
         max_state_bytes: beyond so many bytes in the state directory nothing is built.
         strict_json: whether a structured answer's JSON has to stand alone.
@@ -79,7 +79,7 @@ class Workspace:
     writes_locks: bool = True
     on_done: str | None = None
     notifies: bool = False
-    told_prices: Prices | None = field(default=None, repr=False, compare=False)
+    provider_prices: Prices | None = field(default=None, repr=False, compare=False)
     read_only: bool = False
     in_doubt_seconds: float = 30.0
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
@@ -103,7 +103,7 @@ class Workspace:
     def prices(self) -> PriceTable | None:
         """What models cost, for all that has to do with money; None where nothing is known."""
         dated = self.profile.prices
-        return dated if self.told_prices is None else self.told_prices.over(dated)
+        return dated if self.provider_prices is None else self.provider_prices.over(dated)
 
     async def refresh_prices(self, *, asks_all: bool = False) -> None:
         """Ask the provider for its prices where those known are old; a second at most.
@@ -111,8 +111,10 @@ class Workspace:
         Args:
             asks_all: see `Prices.refresh`.
         """
-        if self.told_prices is not None:
-            await self.told_prices.refresh(self.now(), asks_all=asks_all, read_only=self.read_only)
+        if self.provider_prices is not None:
+            await self.provider_prices.refresh(
+                self.now(), asks_all=asks_all, read_only=self.read_only
+            )
 
     @property
     def is_capped(self) -> bool:
@@ -150,7 +152,7 @@ class StoredJob(JobRecord):
         Raises:
             StoreError: it vanished from the store.
         """
-        return cls.of_record(workspace, workspace.store.job_known(name))
+        return cls.of_record(workspace, workspace.store.existing_job(name))
 
     def reloaded(self) -> Self:
         """The job as it is stored now.

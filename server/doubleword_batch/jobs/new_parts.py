@@ -25,7 +25,11 @@ from doubleword_batch.jobs.costs import (
 )
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob
-from doubleword_batch.jobs.request_costs import Tariff, estimate_cost_of_parts, fetch_tariff
+from doubleword_batch.jobs.request_costs import (
+    ProviderEstimate,
+    estimate_cost_of_parts,
+    fetch_provider_estimate,
+)
 from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.records import Part
 from doubleword_batch.jobs.store.staging import staging_folder
@@ -212,7 +216,7 @@ async def submit_new_parts(
     job: StoredJob,
     progress: Progress,
     max_cost_usd: Decimal | None = None,
-    tariff: Tariff | None = None,
+    estimate: ProviderEstimate | None = None,
 ) -> tuple[list[Part], Cost, PartResults[bool]]:
     """Upload the new parts that have no batch yet, and create their batches.
 
@@ -220,7 +224,7 @@ async def submit_new_parts(
         job: whose parts.
         progress: told the bytes sent.
         max_cost_usd: refuse above this.
-        tariff: by which they were admitted; None to ask for one.
+        estimate: by which they were admitted; None to ask for one.
 
     Returns:
         The parts, what they may cost, and which of the batches were created just now.
@@ -232,9 +236,9 @@ async def submit_new_parts(
     """
     parts = unsent_parts(job)
     sent = [part for part, run in job.newest_runs() if run is not None]
-    tariff = tariff or await fetch_tariff(job, sent)
+    estimate = estimate or await fetch_provider_estimate(job, sent)
     cost = await in_thread(
-        lambda _: estimate_cost_of_parts(job, parts, tariff, asked_max_usd=max_cost_usd)
+        lambda _: estimate_cost_of_parts(job, parts, estimate, asked_max_usd=max_cost_usd)
     )
     with job.store.transaction():
         check_caps(job.workspace, cost, max_cost_usd)

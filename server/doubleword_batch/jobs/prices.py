@@ -43,7 +43,7 @@ _MILLION = Decimal(1_000_000)
 Pair = tuple[Decimal, Decimal]
 
 
-class Told(msgspec.Struct, frozen=True):
+class PriceList(msgspec.Struct, frozen=True):
     """What a server told of its prices; US dollars per million tokens, input and output.
 
     Attributes:
@@ -91,7 +91,7 @@ class Prices:
         self._server = server
         self._clients = clients if profile.tells_prices else ()
         self._keys = tuple(key for key in keys if key is not None)
-        self._told: Told | None = None
+        self._told: PriceList | None = None
         self._merged: tuple[PriceTable | None, PriceTable | None] = None, None
         self._is_read = False
 
@@ -125,7 +125,7 @@ class Prices:
         replies = await self._asked()
         salt = secrets.token_bytes(_SALT_BYTES)
         told = msgspec.structs.replace(
-            Told(self._server, now) if known is None else known,
+            PriceList(self._server, now) if known is None else known,
             asked_at=now,
             salt=salt.hex(),
             mark=self._mark(salt),
@@ -155,7 +155,7 @@ class Prices:
             told = _read(self._path, self._server) if self._clients else None
             self._take(told if told is not None and self._is_told_to_us(told) else None)
 
-    def _is_told_to_us(self, told: Told) -> bool:
+    def _is_told_to_us(self, told: PriceList) -> bool:
         try:
             salt = bytes.fromhex(told.salt)
         except ValueError:
@@ -167,25 +167,25 @@ class Prices:
         keys = "\0".join(key.reveal() for key in self._keys)
         return hmac.digest(salt, keys.encode(), "sha256")[:_MARK_BYTES].hex()
 
-    def _take(self, told: Told | None) -> None:
+    def _take(self, told: PriceList | None) -> None:
         self._told = told
         self._merged = None, None
 
 
-def _is_due(told: Told, now: float) -> bool:
+def _is_due(told: PriceList, now: float) -> bool:
     if not told.asked_at <= now:  # a clock that was set back, or a file from elsewhere
         return True
     return now - told.asked_at >= (_AGAIN_SECONDS if told.has_failed else _FRESH_SECONDS)
 
 
-def _read(path: Path, server: str) -> Told | None:
+def _read(path: Path, server: str) -> PriceList | None:
     """What is kept; None where there is nothing, or nothing that can be prices."""
     try:
         with open_regular(path) as file:
             content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
             return None
-        told = msgspec.json.decode(content, type=Told)
+        told = msgspec.json.decode(content, type=PriceList)
     except (OSError, ValueError, InvalidOperation, RecursionError):
         return None
     pairs = [*told.realtime.values(), *(p for w in told.batch.values() for p in w.values())]
@@ -281,7 +281,7 @@ def _dearer(known: Pair | None, other: Pair) -> Pair:
     return other if known is None else (max(known[0], other[0]), max(known[1], other[1]))
 
 
-def merged(dated: PriceTable | None, told: Told) -> PriceTable | None:
+def merged(dated: PriceTable | None, told: PriceList) -> PriceTable | None:
     """The dated table with the provider's own prices in place of them."""
     if told.told_at is None:
         return dated

@@ -12,10 +12,12 @@ from doubleword_batch.jobs.store.records import Part
 from doubleword_batch.requests import UNLIMITED_OUTPUT_TOKENS, bound_tokens, estimate_file_tokens
 
 
-def estimate_cost_of_rows(job: StoredJob, rows: int, tariff: "Tariff | None" = None) -> Cost:
+def estimate_cost_of_rows(
+    job: StoredJob, rows: int, estimate: "ProviderEstimate | None" = None
+) -> Cost:
     """The cost of so many of a job's rows, as a share of the whole."""
-    if tariff is not None:
-        return tariff.cost_of_rows(rows)
+    if estimate is not None:
+        return estimate.cost_of_rows(rows)
     sent = sum(part.requests for part in job.parts() if not part.retry_round)
     share = Decimal(rows) / Decimal(sent or job.rows or rows)
     input_tokens, output_tokens = int(job.input_tokens * share), int(job.output_tokens * share)
@@ -25,13 +27,13 @@ def estimate_cost_of_rows(job: StoredJob, rows: int, tariff: "Tariff | None" = N
 def estimate_cost_of_parts(
     job: StoredJob,
     parts: Sequence[Part],
-    tariff: "Tariff | None" = None,
+    estimate: "ProviderEstimate | None" = None,
     *,
     asked_max_usd: Decimal | None = None,
 ) -> Cost:
     """The cost of parts by their own lines: a retry may have other limits than the job.
 
-    Under a cap it is the most that they can cost. The tariff is that of the job's own model.
+    Under a cap it is the most that they can cost. The estimate is that of the job's own model.
 
     Raises:
         InputError: as `bound_cost`.
@@ -42,7 +44,7 @@ def estimate_cost_of_parts(
             paths.setdefault(part.model, []).append(part.path)
     total = Cost(Decimal(0), "")
     for model, of_model in paths.items():
-        own = tariff if model is None else None
+        own = estimate if model is None else None
         if holds_cap(job.workspace, asked_max_usd):
             total += bound_cost(
                 job, of_model, job.window, own, asked_max_usd=asked_max_usd, model=model
@@ -59,7 +61,7 @@ def estimate_cost_of_parts(
 
 
 @dataclass(frozen=True, slots=True)
-class Tariff:
+class ProviderEstimate:
     """What the provider estimates for requests that it has: the measure for those of a retry."""
 
     provider: str
@@ -88,7 +90,7 @@ class Tariff:
         return Cost(self.usd * share, f"by {self.provider}'s estimate")
 
 
-async def fetch_tariff(job: StoredJob, parts: Sequence[Part]) -> Tariff | None:
+async def fetch_provider_estimate(job: StoredJob, parts: Sequence[Part]) -> ProviderEstimate | None:
     """The provider's estimate for the input files of these parts, where ours knows no price.
 
     None where it offers none, has none of the files any more, or has no price either.
@@ -112,7 +114,7 @@ async def fetch_tariff(job: StoredJob, parts: Sequence[Part]) -> Tariff | None:
         usd += found.total_estimated_cost
     if not usd:
         return None
-    return Tariff(profile.called, requests, input_tokens, output_tokens, usd)
+    return ProviderEstimate(profile.called, requests, input_tokens, output_tokens, usd)
 
 
 def holds_cap(ws: Workspace, asked_max_usd: Decimal | None) -> bool:
@@ -124,7 +126,7 @@ def bound_cost(
     job: StoredJob,
     paths: Sequence[Path | None],
     window: str,
-    tariff: "Tariff | None" = None,
+    estimate: "ProviderEstimate | None" = None,
     *,
     asked_max_usd: Decimal | None = None,
     model: str | None = None,
@@ -148,8 +150,8 @@ def bound_cost(
         price_tokens(
             job.workspace, model or job.model, window, most.input_tokens, most.output_tokens
         )
-        if tariff is None
-        else tariff.cost_of(most.input_tokens, most.output_tokens)
+        if estimate is None
+        else estimate.cost_of(most.input_tokens, most.output_tokens)
     )
     note = cost.note
     if most.without_limit:

@@ -7,10 +7,10 @@ from typing import NamedTuple
 from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.billing import fetch_bills
 from doubleword_batch.jobs.cascade.rounds import NextBatches
-from doubleword_batch.jobs.export.files import Format, Written, format_of, write_table
+from doubleword_batch.jobs.export.files import Format, WrittenTable, format_of, write_table
 from doubleword_batch.jobs.export.lock_file import write_lock
 from doubleword_batch.jobs.export.output_file import OutputFile, output_file
-from doubleword_batch.jobs.export.query import corrected, query_table, write_query
+from doubleword_batch.jobs.export.query import query_table, with_nearest_column, write_query
 from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace, not_submitted
@@ -115,7 +115,7 @@ class _Target(NamedTuple):
     formulas: bool
     bom: bool
 
-    def write(self, table: Table, cancelled: Callable[[], bool]) -> Written:
+    def write(self, table: Table, cancelled: Callable[[], bool]) -> WrittenTable:
         return write_table(
             table, self.file, self.format, formulas=self.formulas, bom=self.bom, cancelled=cancelled
         )
@@ -132,7 +132,7 @@ def _with_lock(
     )
 
 
-def _apostrophes(written: Written | None) -> list[str]:
+def _apostrophes(written: WrittenTable | None) -> list[str]:
     if written is None or not written.apostrophes:
         return []
     words = (
@@ -149,11 +149,11 @@ async def _answer(
     into: _Target | None,
     all_rows: bool,  # noqa: FBT001
     progress: Progress,
-) -> tuple[QueryResult, Written | None]:
+) -> tuple[QueryResult, WrittenTable | None]:
     """Run the query over this job and those that it names; its rows go where they are wanted."""
     others = await tables_named_in(job.workspace, query, progress)
 
-    def run(cancelled: Callable[[], bool]) -> tuple[QueryResult, Written | None]:
+    def run(cancelled: Callable[[], bool]) -> tuple[QueryResult, WrittenTable | None]:
         if into is None:
             found = query_table(
                 table, job.folder, query, others=others, all_rows=all_rows, cancelled=cancelled
@@ -177,12 +177,14 @@ async def _answer(
         if error.code == "invalid_query":
             if "table" in error.details:
                 error.hint = _meant_job(job, error.details["table"]) + error.hint
-            error.next = Next("fetch_results", {"job": job.name, "query": corrected(query, error)})
+            error.next = Next(
+                "fetch_results", {"job": job.name, "query": with_nearest_column(query, error)}
+            )
         raise
 
 
 def _meant_job(job: StoredJob, table: str) -> str:
     """A question for a query that names a table which does not exist."""
     store, name = job.workspace.store, table.replace("_", "-").lower()
-    near = store.names_among([name]) or store.names_like(name)
+    near = store.names_among([name]) or store.similar_names(name)
     return f'Did you mean "{near[0]}"? ' if near else ""

@@ -12,8 +12,8 @@ from doubleword_batch.jobs.cascade.report import awaits_round, cascade_result, n
 from doubleword_batch.jobs.cascade.rounds import NextBatches
 from doubleword_batch.jobs.costs import (
     Cost,
+    compute_cache_savings,
     compute_cost_so_far,
-    compute_saved,
     compute_tokens_so_far,
 )
 from doubleword_batch.jobs.export.columns import TOOL_ARGUMENT
@@ -67,7 +67,7 @@ async def results_reply(
     sums = await in_thread(lambda _: ledger.sums())
     input_tokens, output_tokens = await in_thread(lambda _: compute_tokens_so_far(job))
     cost = await in_thread(lambda _: compute_cost_so_far(job))
-    saved = await in_thread(lambda _: compute_saved(job))
+    saved = await in_thread(lambda _: compute_cache_savings(job))
     causes = await in_thread(lambda _: ledger.causes(_MOST_CAUSES))
     complete = job.has_ended() and not sums.get("pending") and not awaits_round(job, next_batches)
     unsent = await in_thread(lambda _: row_savings(job))

@@ -46,10 +46,10 @@ from doubleword_batch.jobs.new_parts import (
 from doubleword_batch.jobs.refresh import refresh
 from doubleword_batch.jobs.replies import Retried
 from doubleword_batch.jobs.request_costs import (
-    Tariff,
+    ProviderEstimate,
     estimate_cost_of_parts,
     estimate_cost_of_rows,
-    fetch_tariff,
+    fetch_provider_estimate,
 )
 from doubleword_batch.jobs.retry_advice import (
     TRUNCATED,
@@ -188,16 +188,16 @@ async def _begin(
     if TRUNCATED & set(causes) and not is_larger_limit(job, params):
         raise no_larger_limit(job)
     parts = [part for part in job.parts() if part.number in selection.parts]
-    tariff = await fetch_tariff(job, parts)
+    estimate = await fetch_provider_estimate(job, parts)
     is_unchanged = selection.is_everything and not params and _are_whole(job, selection)
     # For a cap, or a person, the very lines that are sent are counted: they are sent anew.
     if job.profile.retry and is_unchanged and not job.workspace.is_bounded:
-        cost = await _retry_in_place(job, selection, tariff)
+        cost = await _retry_in_place(job, selection, estimate)
         if cost is not None:
             return StartedRetry(selection.causes, in_place=True, cost=cost)
 
     def admit(new: Sequence[Part]) -> None:
-        cost = estimate_cost_of_parts(job, new, tariff)
+        cost = estimate_cost_of_parts(job, new, estimate)
         check_caps_of_retry(job, cost)
         check_approval(job.workspace, intents_of(job, new, cost), job.window)
 
@@ -206,7 +206,7 @@ async def _begin(
             job, _requests(job, selection, params), admit, cancelled=cancelled
         )
     )
-    return await finish_retry(job, progress, tariff=tariff)
+    return await finish_retry(job, progress, estimate=estimate)
 
 
 def _are_whole(job: StoredJob, selection: RetrySelection) -> bool:
@@ -234,7 +234,7 @@ async def finish_retry(
     job: StoredJob,
     progress: Progress,
     max_cost_usd: Decimal | None = None,
-    tariff: Tariff | None = None,
+    estimate: ProviderEstimate | None = None,
 ) -> StartedRetry:
     """Submit the request files of a retry that have no batch yet.
 
@@ -242,26 +242,26 @@ async def finish_retry(
         job: whose retry.
         progress: told the bytes sent.
         max_cost_usd: refuse above this.
-        tariff: by which it was admitted; None to ask for one.
+        estimate: by which it was admitted; None to ask for one.
 
     Raises:
         InputError: `over_cap`, `unknown_cost`.
         ApprovalError: see `retry_failed`.
         ApiError, TransportError: the provider refused or could not be reached.
     """
-    parts, cost, results = await submit_new_parts(job, progress, max_cost_usd, tariff)
+    parts, cost, results = await submit_new_parts(job, progress, max_cost_usd, estimate)
     causes = job.ledger.causes_before([part.number for part in parts])
     return StartedRetry(causes, in_place=False, cost=cost, results=results)
 
 
 async def _retry_in_place(
-    job: StoredJob, selection: RetrySelection, tariff: Tariff | None
+    job: StoredJob, selection: RetrySelection, estimate: ProviderEstimate | None
 ) -> Cost | None:
     """Ask the provider to retry the batches; None where it finds nothing to retry in one of them.
 
     Then the rows without an answer have no request there that could run again.
     """
-    cost = estimate_cost_of_rows(job, selection.rows, tariff)
+    cost = estimate_cost_of_rows(job, selection.rows, estimate)
     check_caps_of_retry(job, cost)
     batches = [(p, run) for p, run in job.newest_runs() if run and p.number in selection.parts]
     parts = [part for part, _ in batches]

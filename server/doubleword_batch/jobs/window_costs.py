@@ -41,7 +41,7 @@ class WindowCosts:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class EstimatedWork:
     """What is asked for, by estimates.
 
     Attributes:
@@ -57,7 +57,7 @@ class Work:
     shared_tokens: int = 0
 
 
-def compare_windows_of(ws: Workspace, work: Work) -> WindowCosts:
+def compare_windows_of(ws: Workspace, work: EstimatedWork) -> WindowCosts:
     """The ways for work that is not a job yet."""
     if ws.profile.free:
         return WindowCosts([], None, "")
@@ -81,7 +81,7 @@ def compare_windows(job: StoredJob) -> WindowCosts:
         return WindowCosts(_side_by_side(costs, profile), None, "")
     spec: dict[str, Any] = msgspec.json.decode(job.spec or "{}")
     shared = shared_tokens(str(spec.get("system") or ""), str(spec.get("prompt") or ""))
-    work = Work(job.model, job.rows or 0, job.input_tokens, job.output_tokens, shared)
+    work = EstimatedWork(job.model, job.rows or 0, job.input_tokens, job.output_tokens, shared)
     return _with_single_calls(costs, work, job.workspace)
 
 
@@ -93,7 +93,7 @@ def _side_by_side(costs: Mapping[str, Decimal | None], profile: Profile) -> list
 
 
 def _with_single_calls(
-    costs: Mapping[str, Decimal | None], work: Work, ws: Workspace
+    costs: Mapping[str, Decimal | None], work: EstimatedWork, ws: Workspace
 ) -> WindowCosts:
     prices = ws.prices
     realtime = None if prices is None else _realtime_usd(work, prices)
@@ -102,7 +102,7 @@ def _with_single_calls(
     return WindowCosts(_side_by_side(costs, ws.profile), realtime, advice)
 
 
-def _realtime_usd(work: Work, prices: PriceTable) -> Decimal | None:
+def _realtime_usd(work: EstimatedWork, prices: PriceTable) -> Decimal | None:
     """What single calls cost; a beginning that all of them share is cached after the first."""
     whole = prices.realtime_usd(work.model, work.input_tokens, work.output_tokens)
     if whole is None:

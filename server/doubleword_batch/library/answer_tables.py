@@ -6,11 +6,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from doubleword_batch.jobs.job import StoredJob
-from doubleword_batch.jobs.store.marks import Mark
+from doubleword_batch.jobs.store.row_marks import Mark
 from doubleword_batch.jobs.store.worker_threads import in_thread
-from doubleword_batch.jobs.views import answers, answers_database
+from doubleword_batch.jobs.views import answers, snapshots
 from doubleword_batch.jobs.views.answers import MANY_ROWS
-from doubleword_batch.jobs.views.answers_database import AnswerFilter, Snapshot
+from doubleword_batch.jobs.views.snapshots import AnswerFilter, Snapshot
 
 _MADE_AT_ONCE = 5_000  # rows: fewer are made while the page waits
 _WAIT_SECONDS = 1.0
@@ -56,12 +56,12 @@ class AnswerTables:
         """
         if (addition := self._addition_to(job.name)) is not None:
             return addition, False
-        version = await in_thread(lambda _: answers_database.version_of(job))
-        found = await in_thread(lambda _: answers_database.existing(job))
+        version = await in_thread(lambda _: snapshots.snapshot_version(job))
+        found = await in_thread(lambda _: snapshots.find_snapshot(job))
         if found is not None and found.version == version:
             return found, False
         if (job.rows or 0) <= _MADE_AT_ONCE:
-            made = await in_thread(lambda gone: answers_database.make(job, lambda _: None, gone))
+            made = await in_thread(lambda gone: snapshots.make_snapshot(job, lambda _: None, gone))
             return made, False
         if found is not None and not fresh and not job.has_ended():
             return found, True
@@ -74,7 +74,7 @@ class AnswerTables:
             def tell(rows: int) -> None:
                 progress[0] = rows
 
-            work = self._makers.submit(answers_database.make, job, tell, self._closed.is_set)
+            work = self._makers.submit(snapshots.make_snapshot, job, tell, self._closed.is_set)
             self._making[job.name] = work, progress
             return Preparing(0, job.rows or 0)
         work, progress = self._making[job.name]

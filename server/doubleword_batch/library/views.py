@@ -19,15 +19,14 @@ from doubleword_batch.jobs.job_tables import tables_named_in
 from doubleword_batch.jobs.later_parts import send_next_batches
 from doubleword_batch.jobs.refresh import refresh
 from doubleword_batch.jobs.replies import QueryResult, small_usd
-from doubleword_batch.jobs.store.marks import Mark, Marks
+from doubleword_batch.jobs.store.row_marks import Mark, RowMarks
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.jobs.views import answers, histograms, remote
+from doubleword_batch.jobs.views.accuracy import Accuracy, AccuracyReview, review_accuracy
 from doubleword_batch.jobs.views.answers import AnswerPage, AnswerRow, Count
-from doubleword_batch.jobs.views.answers_database import AnswerFilter, Snapshot
 from doubleword_batch.jobs.views.failures import FailureGroup, failures
 from doubleword_batch.jobs.views.histograms import MOST_DISTINCT, Bar, Histogram
-from doubleword_batch.jobs.views.judging import Accuracy, Judging, judging
 from doubleword_batch.jobs.views.preview import (
     DraftTexts,
     PromptPreview,
@@ -37,6 +36,7 @@ from doubleword_batch.jobs.views.preview import (
 )
 from doubleword_batch.jobs.views.remote import PricedModels, RemoteObject
 from doubleword_batch.jobs.views.row import RowDetail, row_detail
+from doubleword_batch.jobs.views.snapshots import AnswerFilter, Snapshot
 from doubleword_batch.jobs.views.summary import (
     Budget,
     FiguresCache,
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MOST_DISTINCT",
     "Accuracy",
+    "AccuracyReview",
     "AnswerFilter",
     "AnswerPage",
     "AnswerRow",
@@ -72,7 +73,6 @@ __all__ = [
     "Histogram",
     "JobSummary",
     "JobViews",
-    "Judging",
     "Mark",
     "Preparing",
     "PricedModels",
@@ -282,7 +282,7 @@ class JobViews:
     async def marks(self, name: str) -> dict[int, Mark]:
         """What was marked, by row."""
         job = await self._found(name)
-        return Marks(job.store, job.id).all()
+        return RowMarks(job.store, job.id).all()
 
     async def mark(self, name: str, row: int, mark: Mark | None) -> None:
         """Mark a row right or wrong, or take its mark away.
@@ -293,12 +293,12 @@ class JobViews:
         job = await self._found(name)
         if job.ledger.entry(row) is None:
             row_detail(job, row)
-        Marks(job.store, job.id).set(row, mark)
+        RowMarks(job.store, job.id).set(row, mark)
 
-    async def judging(self, name: str) -> Judging:
+    async def review_accuracy(self, name: str) -> AccuracyReview:
         """The sample of a job that is judged, and what the marks say."""
         job = await self._found(name)
-        return await in_thread(lambda _: judging(job))
+        return await in_thread(lambda _: review_accuracy(job))
 
     # Before there is a job
 
@@ -348,9 +348,9 @@ class JobViews:
         """The models that the key may use, with prices."""
         return await remote.models(await self._workspace())
 
-    async def not_ours(self) -> list[RemoteObject]:
+    async def unadopted_objects(self) -> list[RemoteObject]:
         """The newest batches and input files of the provider that are not jobs here."""
-        return await remote.not_ours(await self._workspace())
+        return await remote.unadopted_objects(await self._workspace())
 
     async def adopt(self, remote_id: str) -> str:
         """Make a job of a batch or a file of the provider; its name."""

@@ -13,7 +13,6 @@ from doubleword_batch.requests.lines import (
     requests_of_rows,
     row_of,
 )
-from doubleword_batch.requests.other_tables import refuse_table
 from doubleword_batch.requests.request_files import DiskQuota, RequestFile, RequestFileWriter
 from doubleword_batch.requests.row_copy import RowCopy, row_copy
 from doubleword_batch.requests.spec import (
@@ -23,20 +22,21 @@ from doubleword_batch.requests.spec import (
     model_id,
     with_numbers,
 )
-from doubleword_batch.requests.spending import (
-    OUR_LIMIT,
+from doubleword_batch.requests.table_detection import refuse_table
+from doubleword_batch.requests.template import Template
+from doubleword_batch.requests.token_bounds import (
+    DEFAULT_TOKEN_LIMIT,
     UNLIMITED_OUTPUT_TOKENS,
     bound_body,
     bound_tokens,
-    with_our_limit,
+    with_token_limit,
 )
-from doubleword_batch.requests.template import Template
 from doubleword_batch.requests.token_estimates import estimate_file_tokens
 from doubleword_batch.requests.validate import validate_request_file
 
 __all__ = [
+    "DEFAULT_TOKEN_LIMIT",
     "KEY_BYTES",
-    "OUR_LIMIT",
     "ROW_PREFIX",
     "UNLIMITED_OUTPUT_TOKENS",
     "BuildResult",
@@ -69,5 +69,5 @@ __all__ = [
     "row_of",
     "validate_request_file",
     "with_numbers",
-    "with_our_limit",
+    "with_token_limit",
 ]

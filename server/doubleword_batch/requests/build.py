@@ -14,7 +14,7 @@ from doubleword_batch.requests.lines import RequestLine, RequestLines
 from doubleword_batch.requests.request_files import DiskQuota, RequestFile, RequestFileWriter
 from doubleword_batch.requests.row_copy import RowCopyWriter
 from doubleword_batch.requests.spec import EMBEDDINGS, RequestSpec, check_limit, check_spec
-from doubleword_batch.requests.template import in_braces, no_column
+from doubleword_batch.requests.template import constant_prompt_error, single_brace_columns
 from doubleword_batch.requests.token_estimates import (
     BYTES_PER_TOKEN,
     TOKENS_PER_IMAGE,
@@ -224,7 +224,7 @@ class _Build:
 
     def _row(self, number: int, row: Row) -> None:
         if number > 1 and self.lines.is_constant:
-            raise no_column(_prompts(self.spec), self.lines.columns)
+            raise constant_prompt_error(_prompts(self.spec), self.lines.columns)
         self.rows = number
         self.copy.add(row)
         if isinstance(row, BadRow):
@@ -332,7 +332,7 @@ def _prompts(spec: RequestSpec) -> str:
 
 def _left_as_text(spec: RequestSpec, source: Source) -> tuple[str, ...]:
     """What to say of columns in single braces, which the prompt holds as they stand."""
-    pairs = in_braces(_prompts(spec), source.columns)
+    pairs = single_brace_columns(_prompts(spec), source.columns)
     if not pairs:
         return ()
     written, column = pairs[0]

@@ -58,24 +58,24 @@ class RequestKeys:
 
         return key_of
 
-    def both_of_body(self, body: bytes) -> tuple[bytes, bytes | None]:
+    def keys_of_body(self, body: bytes) -> tuple[bytes, bytes | None]:
         """The key of a body as JSON, however it is written; of what no parser reads, as it is.
 
-        With it the former key where that was another (see `both_of_fields`).
+        With it the former key where that was another (see `keys_of_fields`).
         """
         try:
             decoded = msgspec.json.decode(body)
             if isinstance(decoded, dict):
-                return self.both_of_fields(cast("dict[str, Any]", decoded))
+                return self.keys_of_fields(cast("dict[str, Any]", decoded))
         except (ValueError, RecursionError):
             pass
         return self._hashed(body), None
 
     def of_fields(self, fields: dict[str, Any]) -> bytes:
         """The key of a body by its fields."""
-        return self.both_of_fields(fields)[0]
+        return self.keys_of_fields(fields)[0]
 
-    def both_of_fields(self, fields: dict[str, Any]) -> tuple[bytes, bytes | None]:
+    def keys_of_fields(self, fields: dict[str, Any]) -> tuple[bytes, bytes | None]:
         """The key of a body, and the one that versions before this one gave it, where it differs.
 
         Those told 0 from 0.0, and a null from nothing; stores of that time hold such keys.

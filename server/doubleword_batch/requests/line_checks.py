@@ -282,13 +282,13 @@ _ADDRESS_SHOWN = 100
 _DATA = re.compile("data:", re.IGNORECASE)
 
 
-class _Asked(_Content, Protocol):
+class _PromptContent(_Content, Protocol):
     """The same, with the text to complete."""
 
     prompt: msgspec.Raw
 
 
-class _Said(msgspec.Struct, forbid_unknown_fields=True):
+class _TextMessage(msgspec.Struct, forbid_unknown_fields=True):
     """A message of text alone."""
 
     role: str
@@ -296,10 +296,10 @@ class _Said(msgspec.Struct, forbid_unknown_fields=True):
     name: str | None = None
 
 
-_decode_texts = msgspec.json.Decoder(str | list[str | int | list[int] | _Said]).decode
+_decode_texts = msgspec.json.Decoder(str | list[str | int | list[int] | _TextMessage]).decode
 
 
-def media_fault(asked: _Asked) -> str | None:
+def media_fault(asked: _PromptContent) -> str | None:
     """What is wrong with the first address in a request that leads nowhere public, or None.
 
     Raises:

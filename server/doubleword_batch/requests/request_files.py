@@ -89,7 +89,7 @@ class PrefixOrder:
         return [(offsets[place], self._lengths[place]) for place in order]
 
 
-def beginnings(line: bytes) -> Iterator[int]:
+def prefix_hashes(line: bytes) -> Iterator[int]:
     """A number for each beginning of a request's body that is long enough, the shortest first.
 
     Equal beginnings have equal numbers, in this process.

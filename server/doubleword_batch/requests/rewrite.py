@@ -13,7 +13,7 @@ import msgspec
 from doubleword_batch.atomic_files import not_written, rename
 from doubleword_batch.providers import Profile
 from doubleword_batch.requests.build import BuildResult, requests_in_a_file
-from doubleword_batch.requests.request_files import RequestFile, RequestFileWriter, beginnings
+from doubleword_batch.requests.request_files import RequestFile, RequestFileWriter, prefix_hashes
 from doubleword_batch.requests.spec import RequestSpec
 from doubleword_batch.requests.token_estimates import (
     BYTES_PER_TOKEN,
@@ -27,7 +27,7 @@ _END = b"}\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RewrittenFiles:
     """What stayed of a build.
 
     Attributes:
@@ -49,7 +49,7 @@ def without_rows(
     *,
     has_images: bool = False,
     aside: tuple[Path, Callable[[int], bool]] | None = None,
-) -> Kept:
+) -> RewrittenFiles:
     """Write the files of a build again, without the lines of some of its rows.
 
     The files are filled anew, so that there are as few as can be; there may be none.
@@ -94,12 +94,12 @@ def without_rows(
         input_tokens=input_tokens,
         output_tokens=estimate_output_tokens(spec, requests, input_tokens),
     )
-    return Kept(changed, _ranges(file_of))
+    return RewrittenFiles(changed, _ranges(file_of))
 
 
 def split_first_wave(
     built: BuildResult, spec: RequestSpec, profile: Profile, folder: Path, each: int
-) -> Kept:
+) -> RewrittenFiles:
     """Put up to `each` requests of every shared beginning into files of their own, as the first.
 
     Beginnings count from about 1,000 tokens on, within one file. Where more than one request begins
@@ -136,18 +136,18 @@ def split_first_wave(
     new = (*first_files, *(replace(file, number=file.number + count) for file in other_files))
     files = _put_in_place(built.files, new, folder)
     changed = replace(built, files=files, first_files=count if other_files else 0)
-    return Kept(changed, _ranges(place_of))
+    return RewrittenFiles(changed, _ranges(place_of))
 
 
 def _chosen(file: RequestFile, each: int) -> set[int]:
     """The places of the lines that go first."""
     sharing: Counter[int] = Counter()
     for _, line in _numbered_lines((file,)):
-        sharing.update(beginnings(line))
+        sharing.update(prefix_hashes(line))
     chosen: set[int] = set()
     taken: Counter[int] = Counter()
     for number, (_, line) in enumerate(_numbered_lines((file,))):
-        shared = [begin for begin in beginnings(line) if sharing[begin] > each]
+        shared = [begin for begin in prefix_hashes(line) if sharing[begin] > each]
         if shared and taken[shared[-1]] < each:
             chosen.add(number)
             taken.update(shared)

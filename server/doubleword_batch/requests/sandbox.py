@@ -222,7 +222,7 @@ class NamesUsed(NamedTuple):
     takes_row: bool
 
 
-class Plain(NamedTuple):
+class PatternTemplate(NamedTuple):
     """A template without logic: a pattern for the operator `%` and the columns that fill it."""
 
     pattern: str
@@ -271,7 +271,7 @@ def names_used(tree: nodes.Template, columns: Sequence[str]) -> NamesUsed:
     return NamesUsed(used, is_constant, _ROW not in columns and _takes_row(tree))
 
 
-def plain(tree: nodes.Template) -> Plain | None:
+def as_pattern(tree: nodes.Template) -> PatternTemplate | None:
     """The template as a pattern, or None if it needs Jinja."""
     pattern: list[str] = []
     columns: list[str] = []
@@ -286,7 +286,7 @@ def plain(tree: nodes.Template) -> Plain | None:
                 columns.append(column)
             else:
                 return None
-    return Plain("".join(pattern), tuple(columns))
+    return PatternTemplate("".join(pattern), tuple(columns))
 
 
 def _takes_row(tree: nodes.Template) -> bool:

@@ -15,7 +15,7 @@ from doubleword_batch.sources.values import as_text
 if TYPE_CHECKING:
     from jinja2 import Template as JinjaTemplate
 
-    from doubleword_batch.requests.sandbox import Plain, Sandbox
+    from doubleword_batch.requests.sandbox import PatternTemplate, Sandbox
 
 _CONDITION = re.compile(r"\{%|\{\{[^}]*(?:\||\bif\b|\bor\b)")
 _NAME_CHARACTERS = 200
@@ -125,7 +125,7 @@ class Template:
 
     def _compile(
         self, text: str
-    ) -> "tuple[Plain | None, JinjaTemplate, Sandbox, bool, frozenset[str]]":
+    ) -> "tuple[PatternTemplate | None, JinjaTemplate, Sandbox, bool, frozenset[str]]":
         """The template compiled, as a pattern where it has no logic; what it takes from a row."""
         from jinja2.exceptions import TemplateError
 
@@ -148,7 +148,7 @@ class Template:
         columns = frozenset(self._columns) if used.takes_row else used.columns
         if not used.takes_row and not _CONDITION.search(text):
             self.inserted = columns
-        return syntax.plain(tree), compiled, sandbox, used.is_constant, columns
+        return syntax.as_pattern(tree), compiled, sandbox, used.is_constant, columns
 
     def _syntax(self, error: Exception) -> InputError:
         reason = getattr(error, "message", None) or str(error)
@@ -222,9 +222,9 @@ def _listed(columns: Sequence[str], most: int) -> str:
     return f"The columns are {shown}" + (f" and {more} more." if more > 0 else ".")
 
 
-def no_column(text: str, columns: Sequence[str]) -> InputError:
+def constant_prompt_error(text: str, columns: Sequence[str]) -> InputError:
     """The error for a prompt that would ask the same of every row."""
-    found = _marked(text, columns) or in_braces(text, columns)
+    found = _marked(text, columns) or single_brace_columns(text, columns)
     if found:
         written, column = found[0]
         hint = f"Write {{{{ {column} }}}} for {written}; everything else is plain text."
@@ -237,7 +237,7 @@ def no_column(text: str, columns: Sequence[str]) -> InputError:
     )
 
 
-def in_braces(text: str, columns: Sequence[str]) -> list[tuple[str, str]]:
+def single_brace_columns(text: str, columns: Sequence[str]) -> list[tuple[str, str]]:
     """(As written, column) of the columns that stand in single braces, which insert nothing."""
     return _found(text, columns, r"(?<!\{{)\{{\s*{name}\s*\}}(?!\}})")
 

@@ -31,14 +31,16 @@ _OLD_NAMES = {"A": "Y", "H": "h", "T": "min", "S": "s", "L": "ms", "U": "us", "N
 _PER_MINUTE = {"s": 60, "ms": 60_000, "us": 60_000_000, "ns": 60_000_000_000}
 
 
-def each(read: Read | None) -> Read | None:
+def list_reader(read: Read | None) -> Read | None:
     """The reader of a list by that of its elements."""
     if read is None:
         return None
     return lambda values: None if is_missing(values) else [read(value) for value in values]
 
 
-def fields(named: Sequence[tuple[str, Read | None]], *, renames: bool = False) -> Read | None:
+def struct_reader(
+    named: Sequence[tuple[str, Read | None]], *, renames: bool = False
+) -> Read | None:
     """The reader of a struct, or of a tuple of its values, by (name, reader) of each field.
 
     None where no field has a reader, unless they get other names.
@@ -58,7 +60,7 @@ def fields(named: Sequence[tuple[str, Read | None]], *, renames: bool = False) -
     return read_all
 
 
-def pairs(key: Read | None, item: Read | None) -> Read:
+def map_reader(key: Read | None, item: Read | None) -> Read:
     """The reader of a map, whose keys become texts as those of an object in JSON are."""
 
     def read_all(value: Any) -> Any:

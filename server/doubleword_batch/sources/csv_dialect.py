@@ -308,7 +308,7 @@ class DialectRecords(CsvRecords):
         return re.sub(_ESCAPED.pattern + doubled, character, text, flags=re.DOTALL)
 
 
-def even_lines(stream: BinaryIO, quote: bytes) -> BinaryIO:
+def normalized_newlines(stream: BinaryIO, quote: bytes) -> BinaryIO:
     r"""The stream with mixed line ends made even: outside quotes a `\r` alone becomes `\n`.
 
     No byte is added or left out.

@@ -133,7 +133,7 @@ class CsvRecords:
         return self._line_of(self._at) + self._lines_since
 
     @property
-    def begins_quoted(self) -> bool:
+    def starts_with_quote(self) -> bool:
         """Whether the current record begins with a quote; False also where that is not known."""
         if self._lines_since or not self._quote:
             return False
@@ -157,7 +157,7 @@ class CsvRecords:
                 record = self._skipped(fault)
             if record is not None:
                 fields, end = record
-                if fields == [""] and not self.begins_quoted:
+                if fields == [""] and not self.starts_with_quote:
                     fields = []  # a blank line, and not an empty text
                 if self._fault is not None:
                     fields, self._fault = BadRecord(self._fault), None

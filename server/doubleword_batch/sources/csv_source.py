@@ -18,9 +18,9 @@ from doubleword_batch.sources.csv_dialect import (
     DialectRecords,
     Head,
     check_options,
-    even_lines,
     has_decimal_commas,
     has_doubled_returns,
+    normalized_newlines,
     read_head,
 )
 from doubleword_batch.sources.csv_hints import (
@@ -236,7 +236,7 @@ class CsvSource(Source):
         with self._reading(dialect) as records:
             try:
                 for fields in islice(_without_blank_lines(records), RECORDS_SEARCHED):
-                    quoted = records.begins_quoted
+                    quoted = records.starts_with_quote
                     found.append(RawRecord(records.line, fields, quoted))
             except InputError:
                 if not found:
@@ -263,7 +263,7 @@ class CsvSource(Source):
 
         def opened() -> BinaryIO:
             stream = self._file.open()
-            return even_lines(stream, dialect.quote) if dialect.is_mixed else stream
+            return normalized_newlines(stream, dialect.quote) if dialect.is_mixed else stream
 
         kind = CsvRecords if dialect.is_common else DialectRecords
         with opened() as stream:

@@ -118,7 +118,7 @@ class TextSource(FileSource):
             if self._options.chunk_chars is None:
                 yield {**named, "text": text}
                 continue
-            for position, piece in enumerate(pieces(text, self._options.chunk_chars), start=1):
+            for position, piece in enumerate(split_text(text, self._options.chunk_chars), start=1):
                 yield {**named, "position": position, "text": piece}
         self._note_scans()
 
@@ -182,7 +182,7 @@ def require_documents(kind: DocumentKind | None) -> None:
 _BREAKS = (("\n\n", "\r\n\r\n"), ("\n",), (". ",), (" ",))
 
 
-def pieces(text: str, most: int) -> Generator[str]:
+def split_text(text: str, most: int) -> Generator[str]:
     """A text in pieces of at most so many characters, which joined are the text again.
 
     Each ends behind the last break of the best kind in its second half: paragraph, line, sentence,

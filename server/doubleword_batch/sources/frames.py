@@ -16,13 +16,13 @@ from doubleword_batch.sources.column_readers import (
     CLOCK,
     ELAPSED,
     Read,
-    each,
     extension_reader,
-    fields,
+    list_reader,
+    map_reader,
     moment_reader,
-    pairs,
+    struct_reader,
 )
-from doubleword_batch.sources.values import shortest
+from doubleword_batch.sources.values import shortest_decimal
 
 _ROWS_AT_ONCE = 500
 
@@ -130,11 +130,11 @@ def _of_polars(kind: Any) -> Read | None:
     if getattr(kind, "time_unit", None) == "ns":
         return moment_reader(kind.time_zone) if name == "Datetime" else ELAPSED
     if name in {"List", "Array"}:
-        return each(_of_polars(kind.inner))
+        return list_reader(_of_polars(kind.inner))
     if name == "Map":
-        return pairs(_of_polars(kind.key), _of_polars(kind.value))
+        return map_reader(_of_polars(kind.key), _of_polars(kind.value))
     if name == "Struct":
-        return fields([(field.name, _of_polars(field.dtype)) for field in kind.fields])
+        return struct_reader([(field.name, _of_polars(field.dtype)) for field in kind.fields])
     return None
 
 
@@ -153,16 +153,16 @@ def _of_arrow(kind: Any) -> Read | None:  # noqa: PLR0911  # one kind of type af
     if types.is_float16(kind):
         return _half
     if types.is_map(kind):
-        return pairs(_of_arrow(kind.key_type), _of_arrow(kind.item_type))
+        return map_reader(_of_arrow(kind.key_type), _of_arrow(kind.item_type))
     if types.is_struct(kind):
-        return fields([(field.name, _of_arrow(field.type)) for field in kind])
+        return struct_reader([(field.name, _of_arrow(field.type)) for field in kind])
     if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
         return _of_arrow(kind.value_type)
     if getattr(kind, "storage_type", None) is not None:  # of an extension
         name = kind.extension_name.encode()
         return extension_reader(name, _metadata(kind), _of_arrow(kind.storage_type))
     if getattr(kind, "value_type", None) is not None:  # of each kind of list
-        return each(_of_arrow(kind.value_type))
+        return list_reader(_of_arrow(kind.value_type))
     return _finer_of_arrow(kind)
 
 
@@ -233,11 +233,11 @@ def _counted_pandas(frame: Any) -> Any:
 
 
 def _single(value: Any) -> Any:
-    return shortest(value, 32) if isinstance(value, float) else value
+    return shortest_decimal(value, 32) if isinstance(value, float) else value
 
 
 def _half(value: Any) -> Any:
-    return shortest(float(value), 16) if isinstance(value, float) else value
+    return shortest_decimal(float(value), 16) if isinstance(value, float) else value
 
 
 _PLAIN_OF_POLARS: dict[str, Read] = {"Float32": _single, "Float16": _half, "Time": CLOCK}

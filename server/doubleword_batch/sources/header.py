@@ -29,7 +29,7 @@ class RawRecord(NamedTuple):
     is_quoted: bool = False
 
 
-class Names(NamedTuple):
+class ColumnNames(NamedTuple):
     """The names of the columns, and the positions (from 0) of those that had none."""
 
     columns: tuple[str, ...]
@@ -63,7 +63,7 @@ def find_header(records: Sequence[RawRecord]) -> int:
     return wide if _are_names([records[wide].cells[at] for at in filled[wide]]) else first
 
 
-def name_columns(source: Source, cells: Iterable[Any], *, strip: bool = True) -> Names:
+def name_columns(source: Source, cells: Iterable[Any], *, strip: bool = True) -> ColumnNames:
     """Names that differ, for the cells of a header; what was done is noted in the source.
 
     A cell without a name becomes `column_2`, the second `text` becomes `text_2`.
@@ -98,10 +98,10 @@ def name_columns(source: Source, cells: Iterable[Any], *, strip: bool = True) ->
             "names_given_twice",
             f"Several columns are called {twice}: the later ones are called {shown}.",
         )
-    return Names(tuple(names), unnamed)
+    return ColumnNames(tuple(names), unnamed)
 
 
-def note_unnamed(source: Source, names: Names, left_out: Iterable[int]) -> None:
+def note_unnamed(source: Source, names: ColumnNames, left_out: Iterable[int]) -> None:
     """Note the columns without a name: those that hold values, and those left out as empty."""
     out = set(left_out)
     kept = [names.columns[at] for at in names.unnamed if at not in out]

@@ -31,12 +31,6 @@ from doubleword_batch.sources.json_files import (
     JsonObjectsSource,
     begins_over_lines,
 )
-from doubleword_batch.sources.kinds import (
-    refuse_other,
-    refuse_pages,
-    refuse_text_of_ending,
-    unsupported,
-)
 from doubleword_batch.sources.objects import rows_for_a_path
 from doubleword_batch.sources.options import DEFAULT_OPTIONS, SourceOptions
 from doubleword_batch.sources.text_files import (
@@ -45,6 +39,12 @@ from doubleword_batch.sources.text_files import (
     refuse_binary,
     text_file,
     uncompressed_suffix,
+)
+from doubleword_batch.sources.unsupported_files import (
+    refuse_text_of_ending,
+    refuse_unsupported,
+    refuse_web_page,
+    unsupported_file,
 )
 
 WORKBOOKS = ("xlsx", "xls", "xlsb", "ods")
@@ -156,7 +156,7 @@ def _open(location: str, roots: Roots, options: SourceOptions) -> Source:
     if len(files) > 1 or (is_pattern and not _is_table(first)):
         return _of_files(location, files, options)
     if not first.is_file():
-        raise unsupported(first, "not a regular file")
+        raise unsupported_file(first, "not a regular file")
     source = _open_file(location, first, _selection(selection, options), options)
     if selection is not None and source.kind not in {*WORKBOOKS, "sqlite"}:
         raise InputError(
@@ -276,7 +276,7 @@ def _of_files(location: str, files: list[Path], options: SourceOptions) -> FileS
                 code="unsupported_kind",
             )
         if not document_kind(path, head):
-            refuse_other(path, head)
+            refuse_unsupported(path, head)
     return TextSource(location, tuple(files), folder, options)
 
 
@@ -305,7 +305,7 @@ def _open_file(location: str, path: Path, selection: str | None, options: Source
     if is_compressed(head):
         with open_bytes(path) as stream:
             head = stream.read(HEAD_BYTES)
-    refuse_other(path, head)
+    refuse_unsupported(path, head)
     return _open_text(location, path, head, options)
 
 
@@ -324,7 +324,7 @@ def _open_text(location: str, path: Path, head: bytes, options: SourceOptions) -
             head = stream.read(HEAD_BYTES)
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if suffix in _TABLE_SUFFIXES:
-        refuse_pages(path, text)
+        refuse_web_page(path, text)
     if is_delimited:
         return CsvSource(location, file, _CSV_SUFFIXES.get(suffix, "csv"), options)
     if suffix in _CSV_SUFFIXES and not text.startswith((b'{"', b'[{"')):

@@ -109,7 +109,7 @@ def whole_number(least: int) -> OptionCheck:
     )
 
 
-def some_text(words: str, short: str = "") -> OptionCheck:
+def nonempty_text(words: str, short: str = "") -> OptionCheck:
     """An option that is a text which is not empty; the words say what it names."""
 
     def fits(value: Any) -> bool:
@@ -161,7 +161,7 @@ CHECKS: dict[str, OptionCheck] = {
         "such as cp1252",
     ),
     "header_row": whole_number(0),
-    "sheet": some_text("the name of a worksheet", "its name"),
+    "sheet": nonempty_text("the name of a worksheet", "its name"),
     "merged": one_of("first", "repeat"),
     "quoting": one_of("standard", "none"),
     "delimiter": OptionCheck(

@@ -20,11 +20,11 @@ from doubleword_batch.sources.base import (
 )
 from doubleword_batch.sources.header import name_columns, note_unnamed
 from doubleword_batch.sources.parquet_types import (
-    Column,
-    Node,
-    column_of,
-    lists_deep,
-    quoted,
+    ColumnReader,
+    SchemaNode,
+    column_reader,
+    list_depth,
+    quoted_identifier,
     schema_tree,
     size_of,
 )
@@ -75,7 +75,7 @@ class ParquetSource(Source):
         with self._reading() as duck:
             found = duck.execute(f"SELECT * FROM {_FILE} LIMIT 0", [self._pattern])  # noqa: S608  # a constant
             described = [(str(name), kind) for name, kind, *_ in found.description or ()]
-            if any(lists_deep(kind) > _DEEPEST_LISTS for _, kind in described):
+            if any(list_depth(kind) > _DEEPEST_LISTS for _, kind in described):
                 raise _too_deep(path)
             nodes, fields = self._descriptions(duck, len(described))
             counted = f"SELECT count(*) FROM {_FILE}"  # noqa: S608  # a constant
@@ -89,7 +89,7 @@ class ParquetSource(Source):
         note_unnamed(self, names, ())
         self.columns = names.columns
         columns = [
-            column_of(kind, node, field)
+            column_reader(kind, node, field)
             for (_, kind), node, field in zip(described, nodes, fields, strict=True)
         ]
         self._readers = [
@@ -118,7 +118,7 @@ class ParquetSource(Source):
 
     def _descriptions(
         self, duck: "DuckDBPyConnection", width: int
-    ) -> tuple[Sequence[Node | None], Sequence[Field | None]]:
+    ) -> tuple[Sequence[SchemaNode | None], Sequence[Field | None]]:
         """The columns in the file's own schema and in Arrow's; None where they do not fit."""
         flat = duck.execute(
             "SELECT name, logical_type, num_children FROM parquet_schema(?)", [self._pattern]
@@ -135,7 +135,7 @@ class ParquetSource(Source):
             fields if len(fields) == width else nothing,
         )
 
-    def _note_long_decimals(self, nodes: Sequence[Node | None]) -> None:
+    def _note_long_decimals(self, nodes: Sequence[SchemaNode | None]) -> None:
         long = [node.name for node in nodes if node and node.has_long_decimals]
         if long:
             shown = ", ".join(quote_untrusted(name, 60) for name in long[:_NAMES_SHOWN])
@@ -200,12 +200,12 @@ def duckdb_connection(kind: str) -> "DuckDBPyConnection":
     return duck
 
 
-def _select(described: Sequence[tuple[str, Any]], columns: Sequence[Column]) -> str:
+def _select(described: Sequence[tuple[str, Any]], columns: Sequence[ColumnReader]) -> str:
     """The SELECT of a row's size and its values, which are null where it is too large.
 
     In Python a list of many small values takes many times its memory, so it is not handed over.
     """
-    sizes = [size_of(quoted(name), kind) for name, kind in described]
+    sizes = [size_of(quoted_identifier(name), kind) for name, kind in described]
     selected = [
         _selected(name, column) for (name, _), column in zip(described, columns, strict=True)
     ]
@@ -248,8 +248,8 @@ def _row_too_large(path: Path, row: int) -> InputError:
     )
 
 
-def _selected(name: str, column: Column) -> str:
-    chosen = quoted(name)
+def _selected(name: str, column: ColumnReader) -> str:
+    chosen = quoted_identifier(name)
     for cast in column.casts or ():
         chosen = f"CAST({chosen} AS {cast})"
     return chosen

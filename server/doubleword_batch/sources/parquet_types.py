@@ -5,8 +5,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from doubleword_batch.sources.arrow_metadata import Field
-from doubleword_batch.sources.column_readers import Read, each, extension_reader, fields, pairs
-from doubleword_batch.sources.values import elapsed_number, shortest, without_nan
+from doubleword_batch.sources.column_readers import (
+    Read,
+    extension_reader,
+    list_reader,
+    map_reader,
+    struct_reader,
+)
+from doubleword_batch.sources.values import elapsed_number, shortest_decimal, without_nan
 
 _INTEGERS = frozenset({"tinyint", "smallint", "integer", "bigint"})
 _AS_THEY_ARE = (
@@ -27,12 +33,12 @@ _NO_WHOLE_PART = re.compile(r"^(-?)\.")
 _LONG_DECIMAL = re.compile(r"Decimal.*precision=(?:39|[4-9]\d|\d{3})")
 
 
-class Node(NamedTuple):
+class SchemaNode(NamedTuple):
     """An element of a file's own schema: its name, its logical type, and what lies in it."""
 
     name: str
     logical: str
-    children: "tuple[Node, ...]"
+    children: "tuple[SchemaNode, ...]"
 
     @property
     def has_long_decimals(self) -> bool:
@@ -41,7 +47,7 @@ class Node(NamedTuple):
         return inside or _LONG_DECIMAL.match(self.logical) is not None
 
 
-class Column(NamedTuple):
+class ColumnReader(NamedTuple):
     """How a value is read.
 
     Attributes:
@@ -53,13 +59,13 @@ class Column(NamedTuple):
     read: Read | None
 
 
-def schema_tree(elements: Sequence[tuple[str, str | None, int | None]]) -> tuple[Node, ...]:
+def schema_tree(elements: Sequence[tuple[str, str | None, int | None]]) -> tuple[SchemaNode, ...]:
     """The columns of a file out of its flat schema: (name, logical type, children), depth first."""
     left = iter(elements)
 
-    def node() -> Node:
+    def node() -> SchemaNode:
         name, logical, count = next(left)
-        return Node(name, logical or "", tuple(node() for _ in range(count or 0)))
+        return SchemaNode(name, logical or "", tuple(node() for _ in range(count or 0)))
 
     return node().children
 
@@ -85,17 +91,17 @@ def size_of(value: str, kind: Any) -> str | None:
     return None
 
 
-def lists_deep(kind: Any) -> int:
+def list_depth(kind: Any) -> int:
     """How many lists and maps lie in one another in a type of DuckDB."""
     if kind.id in {"list", "array"}:
-        return 1 + lists_deep(kind.children[0][1])
+        return 1 + list_depth(kind.children[0][1])
     if kind.id in {"struct", "tuple", "map", "union"}:
-        inside = max((lists_deep(inner) for _, inner in kind.children), default=0)
+        inside = max((list_depth(inner) for _, inner in kind.children), default=0)
         return inside + (kind.id == "map")
     return 0
 
 
-def column_of(kind: Any, node: Node | None, field: Field | None) -> Column:
+def column_reader(kind: Any, node: SchemaNode | None, field: Field | None) -> ColumnReader:
     """How to read a column.
 
     Args:
@@ -105,7 +111,7 @@ def column_of(kind: Any, node: Node | None, field: Field | None) -> Column:
     """
     first, second, read = _of(kind, node, field)
     plain = str(kind)
-    return Column(None if first == second == plain else (first, second), read)
+    return ColumnReader(None if first == second == plain else (first, second), read)
 
 
 _Type = tuple[str, str, Read | None]
@@ -113,14 +119,14 @@ _Type = tuple[str, str, Read | None]
 
 
 def _of(  # noqa: PLR0911  # one kind of type after the other
-    kind: Any, node: Node | None, field: Field | None
+    kind: Any, node: SchemaNode | None, field: Field | None
 ) -> _Type:
     """By the three descriptions of a type, followed together: DuckDB's, the file's and Arrow's."""
     name = str(kind.id)
     if name in {"list", "array"}:
         child = kind.children[0][1]
         first, second, read = _of(child, _element(node, child), _child(field, 0))
-        return f"{first}[]", f"{second}[]", each(read)
+        return f"{first}[]", f"{second}[]", list_reader(read)
     if name in {"struct", "tuple"}:
         return _struct(kind, node, field)
     if name == "map":
@@ -142,15 +148,15 @@ def _of(  # noqa: PLR0911  # one kind of type after the other
     return "VARCHAR", "VARCHAR", _zoned if plain.lower() in _WITH_TIME_ZONE else None
 
 
-def _map(kind: Any, node: Node | None, field: Field | None) -> _Type:
+def _map(kind: Any, node: SchemaNode | None, field: Field | None) -> _Type:
     pair = node.children[0] if node and node.children else None
     own = pair.children if pair and len(pair.children) > 1 else (None, None)
     (_, key), (_, item) = kind.children
     entry = _child(field, 0)
     first_key, second_key, read_key = _of(key, own[0], _child(entry, 0))
     first, second, read = _of(item, own[1], _child(entry, 1))
-    held = pairs(read_key, read)
-    if lists_deep(key) or str(key.id) in {"struct", "tuple"}:  # such keys come beside their values
+    held = map_reader(read_key, read)
+    if list_depth(key) or str(key.id) in {"struct", "tuple"}:  # such keys come beside their values
         held = _side_by_side(held)
     return f"MAP({first_key}, {first})", f"MAP({second_key}, {second})", held
 
@@ -159,7 +165,7 @@ def _side_by_side(read: Read) -> Read:
     return lambda value: value and read(list(zip(value["key"], value["value"], strict=True)))
 
 
-def _struct(kind: Any, node: Node | None, field: Field | None) -> _Type:
+def _struct(kind: Any, node: SchemaNode | None, field: Field | None) -> _Type:
     known = node.children if node and len(node.children) == len(kind.children) else ()
     types: list[tuple[str, str]] = []
     named: list[tuple[str, Read | None]] = []
@@ -172,16 +178,18 @@ def _struct(kind: Any, node: Node | None, field: Field | None) -> _Type:
     names = [name for name, _ in kind.children]
     if not all(names):  # SQL has no empty name, and casts by place where there are no names
         firsts, seconds = (", ".join(casts) for casts in zip(*types, strict=True))
-        return f"TUPLE({firsts})", f"TUPLE({seconds})", fields(named, renames=True)
+        return f"TUPLE({firsts})", f"TUPLE({seconds})", struct_reader(named, renames=True)
     firsts, seconds = (
-        ", ".join(f"{quoted(name)} {cast}" for name, cast in zip(names, casts, strict=True))
+        ", ".join(
+            f"{quoted_identifier(name)} {cast}" for name, cast in zip(names, casts, strict=True)
+        )
         for casts in zip(*types, strict=True)
     )
-    held = fields(named, renames=names != [own for own, _ in named])
+    held = struct_reader(named, renames=names != [own for own, _ in named])
     return f"STRUCT({firsts})", f"STRUCT({seconds})", _as_pandas(field, held)
 
 
-def quoted(name: str) -> str:
+def quoted_identifier(name: str) -> str:
     """A name in SQL."""
     return '"' + name.replace('"', '""') + '"'
 
@@ -207,7 +215,7 @@ def _child(field: Field | None, number: int) -> Field | None:
     return field.children[number]
 
 
-def _element(node: Node | None, kind: Any) -> Node | None:
+def _element(node: SchemaNode | None, kind: Any) -> SchemaNode | None:
     """The element of a list: usually in a group of its own inside the list's."""
     if node is None or len(node.children) != 1:
         return None
@@ -245,4 +253,4 @@ def _duration(unit: str) -> Read:
 
 def _half(number: float | None) -> float | None:
     number = without_nan(number)
-    return None if number is None else shortest(number, 16)
+    return None if number is None else shortest_decimal(number, 16)

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from doubleword_batch.sources.base import Row
 from doubleword_batch.sources.images import HEAD_BYTES, media_type
-from doubleword_batch.sources.values import elapsed_number, elapsed_text, shortest
+from doubleword_batch.sources.values import elapsed_number, elapsed_text, shortest_decimal
 
 _LEAST_INTEGER, _MOST_INTEGER = -(1 << 63), (1 << 64) - 1  # JSON readers keep them; text beyond
 _MOST_DIGITS = 4_000  # Python writes integers with 4,300 of them
@@ -137,7 +137,7 @@ def _time_of_numpy(value: Any, kind: str) -> Any:
 def _shortest_each(value: Any, bits: Literal[16, 32]) -> Any:
     if isinstance(value, list):
         return [_shortest_each(element, bits) for element in cast("list[Any]", value)]
-    return shortest(value, bits)
+    return shortest_decimal(value, bits)
 
 
 def _bytes_text(content: bytes) -> str:

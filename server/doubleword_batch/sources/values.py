@@ -100,7 +100,7 @@ _FORMS = {
 }
 
 
-def shortest(number: float, bits: Literal[16, 32]) -> float:
+def shortest_decimal(number: float, bits: Literal[16, 32]) -> float:
     """The number of 64 bits with the fewest digits that rounds to this narrow one: 19.99.
 
     Args:

@@ -25,9 +25,9 @@ from doubleword_batch.sources.xlsx_cells import (
     EPOCH,
     EPOCH_1904,
     Cells,
-    Shared,
+    SharedStringRef,
     SheetReader,
-    Unreadable,
+    UnreadableCell,
     cell_styles,
     column_letters,
 )
@@ -182,11 +182,11 @@ class XlsxSource(SheetSource):
         left = MAX_RECORD_BYTES
         for column, cell in cells.items():
             value = cell
-            if isinstance(cell, Shared):
+            if isinstance(cell, SharedStringRef):
                 value = strings.get(cell.number)
                 if value is None:
-                    value = Unreadable("refers to a shared string that is not there")
-            if isinstance(value, Unreadable):
+                    value = UnreadableCell("refers to a shared string that is not there")
+            if isinstance(value, UnreadableCell):
                 filled[FAULT] = f"{column_letters(column)}{line} {value.reason}"
                 continue
             if isinstance(value, str):

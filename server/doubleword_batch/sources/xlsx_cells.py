@@ -35,13 +35,13 @@ _COLUMN = re.compile(r"([A-Z]{1,3})[0-9]*")
 _ROW = re.compile(r"[^0-9]")
 
 
-class Shared(NamedTuple):
+class SharedStringRef(NamedTuple):
     """The text of a cell is the shared string with this number."""
 
     number: int
 
 
-class Unreadable(NamedTuple):
+class UnreadableCell(NamedTuple):
     """A cell that says nothing that can be read; only its row is lost."""
 
     reason: str
@@ -166,13 +166,13 @@ class SheetReader(PartReader[tuple[int, Cells]]):
             self._cells = {}
 
     def _begin_cell(self, reference: str | None) -> None:
-        self._fault: Unreadable | None = None
+        self._fault: UnreadableCell | None = None
         self._column += 1
         if reference:
             try:
                 self._column = column_number(reference)
             except ValueError:
-                self._fault = Unreadable(f"says that it is {quote_untrusted(reference, 20)}")
+                self._fault = UnreadableCell(f"says that it is {quote_untrusted(reference, 20)}")
 
     def _note_formula(self) -> None:
         if self.formulas:
@@ -185,11 +185,15 @@ class SheetReader(PartReader[tuple[int, Cells]]):
             return ""
         if self._kind == "s":
             is_number = _DIGITS.fullmatch(text)
-            return Shared(int(text)) if is_number else Unreadable("names no shared string")
+            return (
+                SharedStringRef(int(text))
+                if is_number
+                else UnreadableCell("names no shared string")
+            )
         if self._kind == "b":
             is_true = text.strip().lower() in TRUE
             is_known = is_true or text.strip().lower() in _FALSE
-            return is_true if is_known else Unreadable("is neither true nor false")
+            return is_true if is_known else UnreadableCell("is neither true nor false")
         if self._kind == "d":
             return self._iso_date(text)
         if self._kind != "n":  # an inline string, a formula's text, an error

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from doubleword_batch.jobs.store.records import Entry
-from doubleword_batch.jobs.views import answers, answers_database, histograms
+from doubleword_batch.jobs.views import answers, histograms, snapshots
 from doubleword_batch.jobs.views.answers import AnswerFilter
 
 COLUMNS = ["given", "outcome", "answer"]
@@ -41,8 +41,8 @@ def snapshot_of(folder, rows):
         entries_and_rows=entries_and_rows,
     )
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        answers_database.fill(db, table, COLUMNS, "1", lambda _: None, lambda: False)
-    return answers_database.read(path)
+        snapshots.fill(db, table, COLUMNS, "1", lambda _: None, lambda: False)
+    return snapshots.read_snapshot(path)
 
 
 def walk(snapshot, wanted, marks, sort, descending, size):
@@ -130,7 +130,7 @@ def test_the_last_eight_lists_are_kept(tmp_path):
 
 def test_a_list_that_is_ended_leaves_nothing(tmp_path):
     snapshot = snapshot_of(tmp_path, [(f"kettle {n}", "fine") for n in range(30_000)])
-    with pytest.raises(answers_database.InputError):
+    with pytest.raises(snapshots.InputError):
         answers.make_list(snapshot, AnswerFilter(text="z"), {}, "given", lambda: True)
     with closing(sqlite3.connect(snapshot.path)) as db:
         assert db.execute("SELECT * FROM lists").fetchall() == []

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from doubleword_batch.jobs.costs import compute_cost_so_far, compute_saved
+from doubleword_batch.jobs.costs import compute_cache_savings, compute_cost_so_far
 from doubleword_batch.jobs.sync.parse import read_line
 from doubleword_batch.providers import PriceTable, profile
 from finished_job import chat
@@ -66,7 +66,10 @@ async def test_cost_their_own_price_where_it_is_on_file(finish, tmp_path):
         return dataclasses.replace(done.job, workspace=workspace)
 
     unknown, known = job_with(), job_with(cached={"m": {"1d": "0.25"}})
-    assert (compute_saved(unknown).cached_tokens, compute_saved(unknown).usd) == (400_000, None)
+    assert (compute_cache_savings(unknown).cached_tokens, compute_cache_savings(unknown).usd) == (
+        400_000,
+        None,
+    )
     assert compute_cost_so_far(unknown).usd == Decimal(1)
-    assert compute_saved(known).usd == Decimal("0.3")
+    assert compute_cache_savings(known).usd == Decimal("0.3")
     assert compute_cost_so_far(known).usd == Decimal("0.7")

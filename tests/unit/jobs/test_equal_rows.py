@@ -34,7 +34,7 @@ def test_a_key_does_not_depend_on_the_order_or_the_spelling_of_a_bodys_fields(bo
     chance.shuffle(names)
     first = msgspec.json.encode(body)
     second = msgspec.json.format(msgspec.json.encode({name: body[name] for name in names}))
-    assert keys.both_of_body(first)[0] == keys.both_of_body(second)[0]
+    assert keys.keys_of_body(first)[0] == keys.keys_of_body(second)[0]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_key_does_not_depend_on_the_order_or_the_spelling_of_a_bodys_fields(bo
 )
 def test_other_requests_have_other_keys(first, second):
     keys = RequestKeys("p", "s", "/v1/chat/completions")
-    assert keys.both_of_body(first)[0] != keys.both_of_body(second)[0]
+    assert keys.keys_of_body(first)[0] != keys.keys_of_body(second)[0]
 
 
 numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
@@ -84,7 +84,7 @@ def test_a_number_has_one_key_however_it_is_written_and_a_null_is_nothing(body, 
     members += ['"1 null":null', '"2 nulls" : null']
     chance.shuffle(members)
     written = "{" + ",".join(members) + "}"
-    assert keys.both_of_body(written.encode())[0] == keys.both_of_body(msgspec.json.encode(body))[0]
+    assert keys.keys_of_body(written.encode())[0] == keys.keys_of_body(msgspec.json.encode(body))[0]
 
 
 @settings(max_examples=60)
@@ -94,7 +94,7 @@ def test_other_values_have_other_keys(first, second):
     # An order of fields inside counts, and Python counts True as 1: compared is what is written.
     if plainly(first) != plainly(second):
         bodies = [msgspec.json.encode({"a": value}) for value in (first, second)]
-        assert keys.both_of_body(bodies[0])[0] != keys.both_of_body(bodies[1])[0]
+        assert keys.keys_of_body(bodies[0])[0] != keys.keys_of_body(bodies[1])[0]
 
 
 def plainly(value):
@@ -128,12 +128,12 @@ def plainly(value):
 )
 def test_stored_keys_stay_those_of_the_same_requests(body, key):
     keys = RequestKeys("doubleword", "https://api.doubleword.ai/v1", "/v1/chat/completions")
-    assert keys.both_of_body(body.encode()) == (bytes.fromhex(key), None)
+    assert keys.keys_of_body(body.encode()) == (bytes.fromhex(key), None)
 
 
 def test_a_key_says_whom_is_asked():
     asked = [("p", "s", "e"), ("q", "s", "e"), ("p", "t", "e"), ("p", "s", "f"), ("ps", "", "e")]
-    assert len({RequestKeys(*whom).both_of_body(b"{}")[0] for whom in asked}) == len(asked)
+    assert len({RequestKeys(*whom).keys_of_body(b"{}")[0] for whom in asked}) == len(asked)
 
 
 def built(folder, keys, *, shares):

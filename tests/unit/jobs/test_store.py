@@ -64,7 +64,7 @@ def test_a_store_of_the_version_before_opens_with_its_answers_and_their_files(tm
         (run,) = store.batch_runs(1)
         assert (run.batch_id, run.collected) == ("b", True)
         assert Approvals(store).of_job(1) == []
-        assert (store.job_known("old-1").metadata, store.parts(1)[0].later) == (None, 0)
+        assert (store.existing_job("old-1").metadata, store.parts(1)[0].later) == (None, 0)
         assert [(part.retry_round, part.model) for part in store.parts(1)] == [(0, None), (1, None)]
         assert read_cascade(store, 1) == CascadeRecord()
         ledger = Ledger(store, 1)

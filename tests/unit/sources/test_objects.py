@@ -26,7 +26,7 @@ from pydantic import create_model
 
 from doubleword_batch.errors import ConfigError, InputError
 from doubleword_batch.sources import is_object_source, objects, open_source, write_objects
-from doubleword_batch.sources.values import shortest
+from doubleword_batch.sources.values import shortest_decimal
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 40
 
@@ -221,8 +221,8 @@ def test_every_number_of_16_bits_and_every_power_of_two_has_the_digits_that_nump
     powers = (2.0 ** np.arange(-149, 128)).astype("f4")
     for numbers, bits in ((halves, 16), (powers, 32)):
         for number in numbers:
-            assert shortest(float(number), bits) == float(str(number))
-            assert shortest(-float(number), bits) == -float(str(number))
+            assert shortest_decimal(float(number), bits) == float(str(number))
+            assert shortest_decimal(-float(number), bits) == -float(str(number))
 
 
 def test_times_of_nanoseconds_are_exact_in_every_frame_and_table(rows_of):

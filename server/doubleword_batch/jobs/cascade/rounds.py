@@ -305,7 +305,7 @@ def cancel_cascade(job: StoredJob) -> bool:
         if record.cancelled_at is not None or (record.rest_sent and job.has_ended()):
             return False
         for part in unsent_parts(job):
-            job.ledger.take_back(part.number)
+            job.ledger.restore_outcomes(part.number)
         record_cascade(job.store, job.id, cancelled_at=job.workspace.now())
     return True
 

@@ -158,6 +158,6 @@ def distinct_names(columns: Iterable[str], taken: Iterable[str] = ()) -> list[st
     return names
 
 
-def quoted_name(name: str) -> str:
+def quoted_identifier(name: str) -> str:
     """The name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

@@ -80,7 +80,7 @@ def _named_format(path: Path, asked: Format | None) -> Format:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenTable:
     """What was written.
 
     Attributes:
@@ -100,7 +100,7 @@ def write_table(
     formulas: bool = False,
     bom: bool = False,
     cancelled: Callable[[], bool] = lambda: False,
-) -> Written:
+) -> WrittenTable:
     """Write the table. It appears whole or not at all.
 
     Args:
@@ -125,13 +125,13 @@ def write_table(
         else atomic_file(target, private=True, then=FETCH_AGAIN)
     ) as output:
         if table_format == "parquet":
-            written = Written(_write_parquet(table, target, output, cancelled))
+            written = WrittenTable(_write_parquet(table, target, output, cancelled))
         elif table_format == "csv":
             if bom:
                 output.write(codecs.BOM_UTF8)
             written = _write_csv(table, output, cancelled, formulas=formulas)
         else:
-            written = Written(_write_jsonl(table, output, cancelled))
+            written = WrittenTable(_write_jsonl(table, output, cancelled))
         failpoint("export.written")
     failpoint("export.renamed")
     return written
@@ -167,7 +167,7 @@ def _write_jsonl(table: Rows, output: BinaryIO, cancelled: Callable[[], bool]) -
 
 def _write_csv(
     table: Rows, output: BinaryIO, cancelled: Callable[[], bool], *, formulas: bool
-) -> Written:
+) -> WrittenTable:
     harmless = HarmlessCells()
     cell = as_text if formulas else harmless
     writer = csv.writer(_Records(output), lineterminator=_RECORD_END)
@@ -177,7 +177,7 @@ def _write_csv(
         if cancelled():
             raise AbandonedError
         writer.writerow([cell(row[name]) for name in table.columns])
-    return Written(rows, harmless.apostrophes)
+    return WrittenTable(rows, harmless.apostrophes)
 
 
 class _Records:

@@ -27,7 +27,7 @@ from typing import Any, cast
 import msgspec
 
 from doubleword_batch.atomic_files import not_written
-from doubleword_batch.jobs.export.columns import distinct_names, quoted_name
+from doubleword_batch.jobs.export.columns import distinct_names, quoted_identifier
 from doubleword_batch.jobs.export.table import FETCH_AGAIN, Rows
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 from doubleword_batch.sources.parquet import duckdb_connection
@@ -143,7 +143,7 @@ class _Column:
     def selected(self, key: str) -> str:
         """The column in the SELECT, out of the temporary file's column `key`."""
         value = f"from_base64({key})" if self.type() == "BLOB" else key
-        return f"{value} AS {quoted_name(self.name)}"
+        return f"{value} AS {quoted_identifier(self.name)}"
 
     def length(self) -> int | None:
         """The length of all vectors, None for what are not vectors or are of several lengths."""

@@ -33,10 +33,10 @@ from doubleword_batch.isolated.sql import (
     SqlError,
     SqlProcess,
 )
-from doubleword_batch.jobs.export.columns import distinct_names, quoted_name
-from doubleword_batch.jobs.export.files import Format, Written, write_table
+from doubleword_batch.jobs.export.columns import distinct_names, quoted_identifier
+from doubleword_batch.jobs.export.files import Format, WrittenTable, write_table
 from doubleword_batch.jobs.export.output_file import OutputFile
-from doubleword_batch.jobs.export.query_database import ROW_NUMBER, column_names, database_with
+from doubleword_batch.jobs.export.query_database import ROW_NUMBER, column_names, ensure_database
 from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.replies import QueryResult
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
@@ -133,7 +133,7 @@ def write_query(
     formulas: bool = False,
     bom: bool = False,
     cancelled: Callable[[], bool] = lambda: False,
-) -> tuple[QueryResult, Written]:
+) -> tuple[QueryResult, WrittenTable]:
     """Run one SELECT as `query_table` does, and write all its rows as `write_table` does.
 
     They are whole, and stream.
@@ -179,7 +179,7 @@ def _running(
             needed = {column for schema, column in read if schema == name} - {ROW_NUMBER}
             if _JOINS_BY_NAME.search(sql):
                 needed = set(column_names(each))
-            path = database_with(needed, each, place, cancelled)
+            path = ensure_database(needed, each, place, cancelled)
             databases[name] = f"{path.as_uri()}?mode=ro&immutable=1"
             size_bytes += path.stat().st_size
         yield partial(child.select, sql, databases, spill=Spill(folder, size_bytes))
@@ -242,7 +242,7 @@ _NO_TABLE = re.compile(r"no such table: (.{1,200})$")
 _NO_COLUMN = re.compile(r"no such column: ((?:\w+\.)?(\w+))$")
 
 
-def corrected(sql: str, error: InputError) -> str:
+def with_nearest_column(sql: str, error: InputError) -> str:
     """The statement with the nearest column in the place of one that does not exist.
 
     Where that is not what is wrong, a statement that shows what there is: the same one would fail
@@ -252,7 +252,7 @@ def corrected(sql: str, error: InputError) -> str:
     wrong: str | None = error.details.get("column")
     if near and wrong:
         is_quoted = near.isidentifier() or near.startswith('"')
-        name = near if is_quoted else quoted_name(near)
+        name = near if is_quoted else quoted_identifier(near)
         wanted = (wrong,) if is_quoted else (near, wrong)  # `Review Text` was read as `Review`
         words = "|".join(rf'["`\[]?(?<!\w){re.escape(text)}(?!\w)["`\]]?' for text in wanted)
         repaired = re.sub(words, lambda _: name, sql)
@@ -268,7 +268,7 @@ def _nearest(words: str, table: Table) -> tuple[str, str] | None:
         return None
     names = column_names(table)
     if found[1] in names and found[1] != found[2]:  # SQL takes what precedes a dot for a table
-        return found[1], quoted_name(found[1])
+        return found[1], quoted_identifier(found[1])
     near = difflib.get_close_matches(found[2], names, n=1)
     return (found[2], near[0]) if near else None
 
@@ -276,7 +276,7 @@ def _nearest(words: str, table: Table) -> tuple[str, str] | None:
 def _bad(words: str, table: Table, others: OtherTables) -> InputError:
     columns = f"its columns are: {_named(table)}"
     for name, (other, _) in others.items():
-        columns += f"; those of {quoted_name(name)}: {_named(other)}"
+        columns += f"; those of {quoted_identifier(name)}: {_named(other)}"
     details: dict[str, Any] = {}
     question = ""
     if missing := _NO_TABLE.search(words):

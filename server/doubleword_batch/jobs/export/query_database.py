@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from doubleword_batch.atomic_files import TRY_AGAIN, AtomicFile, not_written
-from doubleword_batch.jobs.export.columns import distinct_names, quoted_name
+from doubleword_batch.jobs.export.columns import distinct_names, quoted_identifier
 from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 
@@ -30,7 +30,7 @@ def column_names(table: Table) -> list[str]:
     return distinct_names(table.columns, taken=(ROW_NUMBER,))
 
 
-def database_with(
+def ensure_database(
     needed: Iterable[str], table: Table, folder: Path, cancelled: Callable[[], bool]
 ) -> Path:
     """A database whose view `results` has at least these columns, as new as the ledger.
@@ -102,14 +102,14 @@ def _fill(
 ) -> None:
     source_of = dict(zip(column_names(table), table.columns, strict=True))
     cells = Cells(table, [source_of[name] for name in names])
-    columns = ", ".join((f"{ROW_NUMBER} INTEGER PRIMARY KEY", *map(quoted_name, names)))
+    columns = ", ".join((f"{ROW_NUMBER} INTEGER PRIMARY KEY", *map(quoted_identifier, names)))
     marks = ", ".join("?" * (len(names) + 1))
     db.execute("CREATE TABLE about (version TEXT, columns TEXT)")
     db.execute(f"CREATE TABLE cells ({columns})")
     db.executemany(f"INSERT INTO cells VALUES ({marks})", cells.rows(cancelled))  # noqa: S608  # only marks
     shown = (
         f"CAST(nullif({name}, '') AS NUMERIC) AS {name}" if is_number else name
-        for name, is_number in zip(map(quoted_name, names), cells.are_numbers(), strict=True)
+        for name, is_number in zip(map(quoted_identifier, names), cells.are_numbers(), strict=True)
     )
     chosen = ", ".join((ROW_NUMBER, *shown))
     db.execute(f"CREATE VIEW results AS SELECT {chosen} FROM cells")  # noqa: S608  # quoted

@@ -45,8 +45,8 @@ from doubleword_batch.jobs.extra_columns import EXTRA_COLUMNS, tool_argument_sch
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.replies import utc
 from doubleword_batch.jobs.reuse.savings import origin_of_row
-from doubleword_batch.jobs.store.marks import Marks
 from doubleword_batch.jobs.store.records import ANSWERED, Entry
+from doubleword_batch.jobs.store.row_marks import RowMarks
 from doubleword_batch.jobs.sync.answers import Answer
 from doubleword_batch.jobs.sync.schema_check import parse_structured
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
@@ -125,7 +125,7 @@ class Table:
         self._known = frozenset(of_source)
         has_all = len(named.given) == len(of_source)
         self._is_as_given = has_all and not named.renamed
-        self._marks = Marks(job.store, job.id).all()
+        self._marks = RowMarks(job.store, job.id).all()
         taken = {column.lower() for column in named.all}
         self.mark_column = free_name("mark", taken) if self._marks else None
         self._origins = {origin.number: origin for origin in job.ledger.origins()}
@@ -181,7 +181,7 @@ class Table:
             self._stamp(),
             [(r.id, r.status, r.completed, r.failed, r.collected) for r in self._job.batch_runs()],
             self._job.ledger.version(),
-            Marks(self._job.store, self._job.id).version(),
+            RowMarks(self._job.store, self._job.id).version(),
         )
         return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
 

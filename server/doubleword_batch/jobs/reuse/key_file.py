@@ -139,7 +139,7 @@ class KeyFile:
 
     Attributes:
         is_former: it is of a version that made other keys of some bodies; see
-            `RequestKeys.both_of_fields`.
+            `RequestKeys.keys_of_fields`.
     """
 
     def __init__(self, folder: Path, name: str = KEYS) -> None:

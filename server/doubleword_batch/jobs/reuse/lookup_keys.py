@@ -69,7 +69,7 @@ def lookup_keys(
     keys = RequestKeys(ws.profile.name, ws.answer_scope, plan.spec.endpoint)
     # The parameters are the same in all requests, and so is whether they have other keys.
     _, first = next(_bodies(built, cascade, cancelled), (0, None))
-    has_former = first is not None and keys.both_of_fields(first)[1] is not None
+    has_former = first is not None and keys.keys_of_fields(first)[1] is not None
     if not (has_former and _may_be_there(ws, plan.spec.endpoint, model)):
         with KeyFile(folder, name) as file:
             yield file
@@ -77,7 +77,7 @@ def lookup_keys(
     both = f"both-{name}"
     found = EqualRows(folder, shares=plan.shares, name=both)
     for row, body in _bodies(built, cascade, cancelled):
-        for key in keys.both_of_fields(body):
+        for key in keys.keys_of_fields(body):
             if key is not None:
                 found.first_row(row, key)
     found.write_keys(_known_already)

@@ -136,7 +136,7 @@ def move_cursor(ledger: Ledger, batch_run: int, kind: str, cursor: Cursor) -> No
     ledger.database.execute(_MOVE_CURSOR, place)
 
 
-def read_again(ledger: Ledger, batch_run: int, kind: str | None = None) -> None:
+def reset_cursors(ledger: Ledger, batch_run: int, kind: str | None = None) -> None:
     """Let a batch's files, or that kind of them, be read from their first line again."""
     ledger.database.execute(
         "UPDATE cursors SET lines = 0 WHERE batch_run = ? AND kind = coalesce(?, kind)",
@@ -165,16 +165,16 @@ def apply_lines(
             db.execute("ROLLBACK TO first_lines")
         db.execute("RELEASE first_lines")
         if moved == len(lines):
-            ledger.follow([line.row for line in lines])
+            ledger.update_shared_rows([line.row for line in lines])
             return Applied(b"".join([line.text for line in lines]), moved)
         best = _best_of(db, ledger.job, batch_run, lines)
         _move(db, ledger.job, batch_run, kind, offset, best)
-        ledger.follow([line.row for line in best.lines])
+        ledger.update_shared_rows([line.row for line in best.lines])
     text = b"".join([line.text for line in best.lines])
     return Applied(text, len(best.lines), best.repeated, best.foreign)
 
 
-def keep_better_answers(ledger: Ledger, batch_run: int) -> None:
+def restore_better_answers(ledger: Ledger, batch_run: int) -> None:
     """Where a new batch run did worse than an older one, take the older answer back."""
     job = ledger.job
     with ledger.database.transaction() as db:
@@ -187,7 +187,7 @@ def keep_better_answers(ledger: Ledger, batch_run: int) -> None:
             db.executemany("DELETE FROM history WHERE rowid = ?", [(old,) for _, old in worse])
             has_moved = True
         if has_moved:
-            ledger.follow()
+            ledger.update_shared_rows()
 
 
 def rows_by_batch_run(ledger: Ledger) -> dict[int, int]:

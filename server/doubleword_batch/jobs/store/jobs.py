@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from doubleword_batch.errors import ProtocolError, StoreError, quote_untrusted
-from doubleword_batch.jobs.store.apply_results import Cursor, move_cursor, read_again
+from doubleword_batch.jobs.store.apply_results import Cursor, move_cursor, reset_cursors
 from doubleword_batch.jobs.store.database import Database
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.records import (
@@ -140,7 +140,7 @@ class Store(Database):
         """The job of that number in the store."""
         return self.first(JobRecord, "id = ? AND name IS NOT NULL", job)
 
-    def names_made_of(self, *sources: str) -> list[str]:
+    def names_of_jobs_from(self, *sources: str) -> list[str]:
         """Up to three names of jobs that were made of one of these sources, newest first."""
         return self.column(
             "SELECT name FROM jobs WHERE name IS NOT NULL AND "
@@ -155,7 +155,7 @@ class Store(Database):
             (json.dumps(sorted(words)),),
         )
 
-    def names_like(self, word: str) -> list[str]:
+    def similar_names(self, word: str) -> list[str]:
         """Up to three names of jobs that a word which names none may have meant, nearest first."""
         names: list[str] = self.column(
             "SELECT name FROM jobs WHERE name IS NOT NULL ORDER BY id DESC LIMIT ?", (_MOST_NAMES,)
@@ -165,7 +165,7 @@ class Store(Database):
         near = difflib.get_close_matches(word, names, n=3, cutoff=0.7)
         return list(dict.fromkeys([*begin, *near]))[:3]
 
-    def job_known(self, name: str) -> JobRecord:
+    def existing_job(self, name: str) -> JobRecord:
         """The job of a name that surely exists."""
         job = self.job_named(name)
         if job is None:
@@ -325,7 +325,7 @@ class Store(Database):
         with self.transaction() as db:
             ledger = Ledger(self, batch_run.job)
             ledger.reopen_unanswered(batch_run.id)
-            read_again(ledger, batch_run.id, "error")
+            reset_cursors(ledger, batch_run.id, "error")
             self.change("batch_runs", batch_run.id, collected=0, short_since=None)
             db.execute(
                 "UPDATE writes SET answered_at = ?, remote_id = ? WHERE kind = 'retry' AND "

@@ -192,7 +192,7 @@ class Ledger(LedgerReader):
             ((part, self.job, first, last) for part, first, last in ranges),
         )
 
-    def follow(self, rows: Sequence[int] | None = None) -> None:
+    def update_shared_rows(self, rows: Sequence[int] | None = None) -> None:
         """Give rows that share a request the outcome that its own row has now.
 
         Args:
@@ -221,7 +221,7 @@ class Ledger(LedgerReader):
             db.execute("DELETE FROM temp.endings")
             db.executemany("INSERT INTO temp.endings VALUES (?, ?, ?, ?)", endings)
             if db.execute(_CLOSE, (self.job,)).rowcount:
-                self.follow()
+                self.update_shared_rows()
 
     def reopen(self, part_number: int, rows: Iterable[int]) -> None:
         """Make rows pending again, in the part that runs them now."""
@@ -231,9 +231,9 @@ class Ledger(LedgerReader):
             for row in rows:
                 db.execute(f"{TO_HISTORY} AND row = ?", (now, self.job, row))
                 db.execute(to_pending, (part_number, self.job, row))
-            self.follow()
+            self.update_shared_rows()
 
-    def take_back(self, part_number: int) -> None:
+    def restore_outcomes(self, part_number: int) -> None:
         """Give the pending rows of a part that was never sent the outcome that they had before."""
         with self.database.transaction() as db:
             found = db.execute(
@@ -245,7 +245,7 @@ class Ledger(LedgerReader):
             db.executemany(
                 "DELETE FROM history WHERE rowid = ?", [(replaced,) for _, replaced in found]
             )
-            self.follow()
+            self.update_shared_rows()
 
     def move_rows(self, part_number: int, rows: Iterable[int]) -> None:
         """Let another part hold these rows' requests; nothing else of them changes."""
@@ -270,7 +270,7 @@ class Ledger(LedgerReader):
                 f"UPDATE ledger SET {_TO_PENDING} WHERE job = ? {which}",  # noqa: S608  # our own words
                 (self.job, batch_run, *UNANSWERED),
             )
-            self.follow()
+            self.update_shared_rows()
 
     def copies(self) -> list[tuple[int, str, int]]:
         """(batch run, kind, committed length) of our copies of what the job's batches wrote."""
@@ -307,5 +307,5 @@ class Ledger(LedgerReader):
                 for table in ("ledger", "history")
             )
             whole = max(db.execute(end, place[:3]).fetchone()[0] or 0 for end in ends)
-            self.follow()
+            self.update_shared_rows()
         return whole

@@ -21,8 +21,8 @@ from doubleword_batch.jobs.store.apply_results import (
     RowLine,
     apply_lines,
     move_cursor,
-    read_again,
     read_cursor,
+    reset_cursors,
 )
 from doubleword_batch.jobs.store.records import BatchRun
 from doubleword_batch.jobs.sync.causes import UNREADABLE
@@ -248,7 +248,7 @@ class BatchReader:
         if self._names.kind:
             self._collected.notes.add(_NOTES[self._names.kind])
         if self._names.kind == TWINS:  # their order counts, from the first line on
-            read_again(self._ledger, run.id)
+            reset_cursors(self._ledger, run.id)
             self._names.begin()
             if await self._read_list():
                 return
@@ -259,13 +259,13 @@ class BatchReader:
             if file_id and not (kind == "error" and has_no_failure):
                 await self._read(kind, file_id)
 
-    def read_again(self) -> None:
+    def reset_cursors(self) -> None:
         """Let both files be read from their first line again, what was odd in them included."""
         self._collected.foreign -= self._foreign
         self._collected.unreadable -= self._unreadable
         self._foreign = self._unreadable = 0
         self._odd = b""
-        read_again(self._ledger, self.batch_run.id)
+        reset_cursors(self._ledger, self.batch_run.id)
 
     async def read_list(self, *, is_short: bool) -> None:
         """Look for the lines that the files lack in the provider's list of the batch's results.
@@ -284,7 +284,7 @@ class BatchReader:
         if not self._job.profile.results:
             return False
         before = self._collected.moved
-        read_again(self._ledger, self.batch_run.id, _LIST)
+        reset_cursors(self._ledger, self.batch_run.id, _LIST)
         self._names.begin()
         try:
             await self._read(_LIST, self.batch_run.batch_id)

@@ -15,7 +15,7 @@ from anyio import to_thread
 from doubleword_batch.jobs.external_files import read_input_file
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob
-from doubleword_batch.jobs.store.apply_results import keep_better_answers, rows_by_batch_run
+from doubleword_batch.jobs.store.apply_results import restore_better_answers, rows_by_batch_run
 from doubleword_batch.jobs.store.records import BatchRun, Part
 from doubleword_batch.jobs.sync.batch_reader import BatchReader, CollectSummary
 from doubleword_batch.jobs.sync.causes import UNREADABLE
@@ -142,7 +142,7 @@ async def _read_what_lacks(
         given = known.rows.get(reader.batch_run.id, 0)
         is_short = reader.is_short(given, has_pending=known.awaits(reader))
         if is_short:
-            reader.read_again()
+            reader.reset_cursors()
             await reader.read_both()
             await known.count()
         if reader.part_number in known.pending:
@@ -167,5 +167,5 @@ def _close_now(job: StoredJob, endings: list[Ending]) -> None:
     with job.store.transaction():
         _close_rows(job, endings)
         for reader, _, _ in endings:
-            keep_better_answers(job.ledger, reader.batch_run.id)
+            restore_better_answers(job.ledger, reader.batch_run.id)
             job.store.mark_collected(reader.batch_run)

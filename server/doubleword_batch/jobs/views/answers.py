@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from time import monotonic, thread_time
 from typing import Any
 
-from doubleword_batch.jobs.store.marks import Mark
-from doubleword_batch.jobs.views.answers_database import (
+from doubleword_batch.jobs.store.row_marks import Mark
+from doubleword_batch.jobs.views.snapshots import (
     LEDGER_FIELDS,
     AnswerFilter,
     Snapshot,
-    bound,
     condition,
-    name_of,
-    was_ended,
+    filter_key,
+    is_timeout,
+    limit_time,
 )
 
 MANY_ROWS = 100_000
@@ -93,7 +93,7 @@ def page(
         InputError: code `unknown_column`, or it takes longer than 20 s.
     """
     sort = None if sort == "row_number" else sort
-    name = name_of(wanted, sort, marks)
+    name = filter_key(wanted, sort, marks)
     place = _Place(sort, descending, after, size + 1)
     with snapshot.opened() as db:
         for column in _indexed_columns(wanted, sort):
@@ -104,11 +104,11 @@ def page(
         else:
             where, values = _quick_condition(db, snapshot, wanted, marks, sort)
             if snapshot.rows > MANY_ROWS:
-                bound(db, _PAGE_SECONDS, thread_time)  # not what others take of the processor
+                limit_time(db, _PAGE_SECONDS, thread_time)  # not what others take of the processor
             try:
                 found = _looked_up(db, snapshot, where, values, place)
             except sqlite3.OperationalError as error:
-                if snapshot.rows > MANY_ROWS and was_ended(error):
+                if snapshot.rows > MANY_ROWS and is_timeout(error):
                     return None
                 raise
     rows = tuple(_row(columns, marks) for columns in found[:size])
@@ -243,7 +243,7 @@ def count(snapshot: Snapshot, wanted: AnswerFilter, marks: dict[int, Mark]) -> C
     where, values = condition(snapshot, wanted, marks)
     statement = f"SELECT count(*) FROM cells WHERE {where}"  # noqa: S608  # ours
     with snapshot.opened() as db:
-        if (table := _listed(db, name_of(wanted, None, marks))) is not None:
+        if (table := _listed(db, filter_key(wanted, None, marks))) is not None:
             return Count(_number(db, f"SELECT count(*) FROM {table}"), is_all=True)  # noqa: S608  # ours
         if not wanted.text:
             return Count(_number(db, statement, values), is_all=True)
@@ -319,7 +319,7 @@ def _make_index(
     expression, name = snapshot.expression(column), _index_name(snapshot, column)
     db.set_progress_handler(cancelled, _STEPS_BETWEEN_CHECKS)
     db.execute(f"CREATE INDEX IF NOT EXISTS {name} ON cells ({expression})")
-    bound(db)
+    limit_time(db)
 
 
 def _index_name(snapshot: Snapshot, column: str) -> str:
@@ -340,7 +340,7 @@ def make_list(
     Raises:
         InputError: it was ended by `cancelled`.
     """
-    name = name_of(wanted, sort, marks)
+    name = filter_key(wanted, sort, marks)
     where, values = condition(snapshot, wanted, marks)
     order = f"{snapshot.expression(sort)}, row_number" if sort else "row_number"
     with snapshot.opened() as db:
@@ -363,6 +363,6 @@ def make_list(
 
 
 def _listed(db: sqlite3.Connection, name: str) -> str | None:
-    """The table of a list that was made, by what `name_of` says."""
+    """The table of a list that was made, by what `filter_key` says."""
     found = db.execute("SELECT id FROM lists WHERE name = ?", (name,)).fetchone()
     return None if found is None else f"list_{found[0]}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from doubleword_batch.jobs.views.answers_database import Snapshot
+from doubleword_batch.jobs.views.snapshots import Snapshot
 
 _MOST_BARS = 8
 _BINS = 12

@@ -17,8 +17,8 @@ from doubleword_batch.jobs.cascade.option import (
 from doubleword_batch.jobs.costs import Cost, price_tokens
 from doubleword_batch.jobs.job import Workspace
 from doubleword_batch.jobs.window_costs import (
+    EstimatedWork,
     WindowCosts,
-    Work,
     compare_windows_of,
     shared_tokens,
 )
@@ -266,7 +266,7 @@ def preview_prompt(ws: Workspace, source: SourcePreview, written: DraftTexts) ->
     answered = estimate_output_tokens(spec, len(good), read)
     rows = len(good) or 1
     priced = source.total or _PRICED_ROWS
-    work = Work(
+    work = EstimatedWork(
         written.model,
         priced,
         read * priced // rows,
@@ -293,7 +293,7 @@ def _cascade(
     written: DraftTexts,
     schema: dict[str, Any] | None,
     params: dict[str, Any],
-    work: Work,
+    work: EstimatedWork,
     window: str,
     total: int | None,
 ) -> CascadePreview | None:

@@ -59,7 +59,7 @@ class PricedModels:
     left_out: int = 0
 
 
-async def not_ours(ws: Workspace) -> list[RemoteObject]:
+async def unadopted_objects(ws: Workspace) -> list[RemoteObject]:
     """The newest batches and input files of the provider that are not jobs here, 50 of each.
 
     Raises:

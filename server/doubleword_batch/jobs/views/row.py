@@ -15,12 +15,12 @@ from doubleword_batch.jobs.costs import Cost, price_tokens
 from doubleword_batch.jobs.export.table import models_of
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.reuse.savings import origin_of_row
-from doubleword_batch.jobs.store.marks import Mark, Marks
 from doubleword_batch.jobs.store.records import Entry
+from doubleword_batch.jobs.store.row_marks import Mark, RowMarks
 from doubleword_batch.jobs.sync.json_values import list_of, object_of
 from doubleword_batch.jobs.sync.row_lookup import requests_of
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
-from doubleword_batch.jobs.views import answers_database
+from doubleword_batch.jobs.views import snapshots
 from doubleword_batch.loose_json import decode_or_none
 from doubleword_batch.plain_text import shortened
 from doubleword_batch.requests.row_copy import row_copy
@@ -107,7 +107,7 @@ def row_detail(job: StoredJob, number: int) -> RowDetail:
         messages=tuple(_messages(body)),
         params=_text(params) if params else "",
         attempts=tuple(_attempts(job, entry)),
-        mark=Marks(job.store, job.id).all().get(number),
+        mark=RowMarks(job.store, job.id).all().get(number),
         before=number - 1 if job.ledger.entry(number - 1) else None,
         after=number + 1 if job.ledger.entry(number + 1) else None,
     )
@@ -138,7 +138,7 @@ def _source_row(job: StoredJob, number: int) -> tuple[tuple[tuple[str, str], ...
 
 def _row_of_snapshot(job: StoredJob, number: int) -> tuple[tuple[str, str], ...]:
     """The source's row in the table of answers, where that was made; empty where it was not."""
-    snapshot = answers_database.existing(job)
+    snapshot = snapshots.find_snapshot(job)
     if snapshot is None or not snapshot.source_columns:
         return ()
     columns = ", ".join(f"c{snapshot.columns.index(name)}" for _, name in snapshot.source_columns)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from math import sqrt
 
 from doubleword_batch.jobs.job import StoredJob
-from doubleword_batch.jobs.store.marks import Mark, Marks
 from doubleword_batch.jobs.store.records import ANSWERED
+from doubleword_batch.jobs.store.row_marks import Mark, RowMarks
 
 _SAMPLE = 100
 _TRIES = 20
@@ -30,7 +30,7 @@ class Accuracy:
 
 
 @dataclass(frozen=True, slots=True)
-class Judging:
+class AccuracyReview:
     """The sample of a job and its marks.
 
     Attributes:
@@ -47,12 +47,12 @@ class Judging:
     accuracy_of_all: Accuracy | None
 
 
-def judging(job: StoredJob) -> Judging:
+def review_accuracy(job: StoredJob) -> AccuracyReview:
     """The sample, the marks, and what they say."""
-    marks = Marks(job.store, job.id).all()
+    marks = RowMarks(job.store, job.id).all()
     sample = _sample(job)
     inside: dict[int, Mark] = {row: marks[row] for row in sample if row in marks}
-    return Judging(
+    return AccuracyReview(
         sample=sample,
         marks=marks,
         accuracy=accuracy_of(inside),

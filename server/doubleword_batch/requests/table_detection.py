@@ -32,7 +32,7 @@ def refuse_table(path: Path) -> None:
         InputError: code `invalid_request_file` or `not_readable`.
     """
     try:
-        kind = other_table(path)
+        kind = detect_table(path)
     except OSError as error:
         raise not_readable(path.name, error, "Give a JSONL file that can be read.") from None
     if kind is not None:
@@ -45,7 +45,7 @@ def refuse_table(path: Path) -> None:
         )
 
 
-def other_table(path: Path) -> str | None:
+def detect_table(path: Path) -> str | None:
     """What a file is that holds rows in place of requests; None for whatever may hold requests.
 
     Lines with a field of a request are a request file whatever it is called, and a broken one

@@ -22,7 +22,7 @@ from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.export.query_database import Cells, new_database
 from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.job import StoredJob
-from doubleword_batch.jobs.store.marks import Mark
+from doubleword_batch.jobs.store.row_marks import Mark
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 
 _DATABASE = "answers.sqlite3"
@@ -41,7 +41,7 @@ class Snapshot:
     """A database that is there, and what it was made of.
 
     Attributes:
-        version: of the ledger that it was made of, see `version_of`.
+        version: of the ledger that it was made of, see `snapshot_version`.
         columns: of the table of answers, as `c0`, `c1`, ... in the database.
         numbers: those of text in which every value is a number.
         answer_columns: those that hold the answer.
@@ -86,12 +86,12 @@ class Snapshot:
         db = sqlite3.connect(self.path, isolation_level=None, timeout=_SECONDS)
         db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         db.execute("PRAGMA synchronous = OFF")
-        bound(db)
+        limit_time(db)
         with closing(db):
             try:
                 yield db
             except sqlite3.OperationalError as error:
-                if not was_ended(error):
+                if not is_timeout(error):
                     raise not_written(self.path, error) from None
                 raise InputError(
                     f"Looking through the rows took longer than {_SECONDS:.0f} s.",
@@ -99,7 +99,7 @@ class Snapshot:
                 ) from None
 
 
-def bound(
+def limit_time(
     db: sqlite3.Connection, seconds: float = _SECONDS, clock: Callable[[], float] = monotonic
 ) -> None:
     """End what takes longer than 20 s from now on, or as long as is said, by that clock."""
@@ -107,24 +107,24 @@ def bound(
     db.set_progress_handler(lambda: clock() > until, _STEPS_BETWEEN_CHECKS)
 
 
-def was_ended(error: sqlite3.OperationalError) -> bool:
+def is_timeout(error: sqlite3.OperationalError) -> bool:
     """Whether a statement was ended because it took too long."""
     return "interrupted" in str(error)
 
 
-def version_of(job: StoredJob) -> str:
+def snapshot_version(job: StoredJob) -> str:
     """What differs when the ledger has moved on; nothing of the source is read for it."""
     runs = [(r.id, r.status, r.completed, r.failed, r.collected) for r in job.batch_runs()]
     facts = (_LAYOUT, job.spec, job.rows, runs, job.ledger.version())
     return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
 
 
-def existing(job: StoredJob) -> Snapshot | None:
+def find_snapshot(job: StoredJob) -> Snapshot | None:
     """The snapshot that is there, however old."""
-    return read(job.folder / _DATABASE)
+    return read_snapshot(job.folder / _DATABASE)
 
 
-def read(path: Path) -> Snapshot | None:
+def read_snapshot(path: Path) -> Snapshot | None:
     """The snapshot in a file; None where it holds none."""
     if not path.exists():
         return None
@@ -137,7 +137,9 @@ def read(path: Path) -> Snapshot | None:
         return None
 
 
-def make(job: StoredJob, tell: Callable[[int], None], cancelled: Callable[[], bool]) -> Snapshot:
+def make_snapshot(
+    job: StoredJob, tell: Callable[[int], None], cancelled: Callable[[], bool]
+) -> Snapshot:
     """Make the database anew, as new as the ledger.
 
     Args:
@@ -149,13 +151,13 @@ def make(job: StoredJob, tell: Callable[[int], None], cancelled: Callable[[], bo
         InputError: code `file_changed`.
         StoreError: the disk does not take it.
     """
-    version = version_of(job)
+    version = snapshot_version(job)
     table = Table(job)
     columns = [name for name in table.columns if name != table.mark_column]
     path = job.folder / _DATABASE
     with new_database(path) as db:
         fill(db, table, columns, version, tell, cancelled)
-    made = existing(job)
+    made = find_snapshot(job)
     if made is None:
         raise not_written(path, OSError("it cannot be read back"))
     return made
@@ -169,7 +171,7 @@ def fill(
     tell: Callable[[int], None],
     cancelled: Callable[[], bool],
 ) -> None:
-    """Write these columns of a table into an empty database; see `make`."""
+    """Write these columns of a table into an empty database; see `make_snapshot`."""
     cells = Cells(table, columns)
     names = [f"c{number}" for number in range(len(columns))]
     defined = ", ".join(("row_number INTEGER PRIMARY KEY", *LEDGER_FIELDS[1:], *names))
@@ -289,7 +291,7 @@ def condition(
     return " AND ".join(parts), values
 
 
-def name_of(wanted: AnswerFilter, sort: str | None, marks: dict[int, Mark]) -> str:
+def filter_key(wanted: AnswerFilter, sort: str | None, marks: dict[int, Mark]) -> str:
     """What differs when the rows that fit, or their order, can."""
     rows = _marked(wanted, marks) if wanted.mark else []
     return msgspec.json.encode((wanted, sort, rows)).decode()

@@ -83,7 +83,7 @@ _DBASE_HEAD, _DBASE_FIELD, _FOXPRO_TAIL = 33, 32, 263
 _PAGE = re.compile(rb"<(?:!doctype|html|\?xml)[\s>]", re.IGNORECASE)
 
 
-def refuse_other(path: Path, head: bytes) -> None:
+def refuse_unsupported(path: Path, head: bytes) -> None:
     """Refuse a file that only other programs read, by its first bytes, decompressed.
 
     Raises:
@@ -92,9 +92,9 @@ def refuse_other(path: Path, head: bytes) -> None:
     known = _OF_TEXT if _is_text(head) else _OF_BYTES | _OF_TEXT
     for magic, (kind, hint) in known.items():
         if head.startswith(magic, _PLACES.get(magic, 0)):
-            raise unsupported(path, kind, hint)
+            raise unsupported_file(path, kind, hint)
     if _is_dbase(head):
-        raise unsupported(path, "a dBASE table", _AS_WORKBOOK)
+        raise unsupported_file(path, "a dBASE table", _AS_WORKBOOK)
 
 
 def refuse_text_of_ending(path: Path, suffix: str) -> None:
@@ -104,17 +104,17 @@ def refuse_text_of_ending(path: Path, suffix: str) -> None:
         InputError: code `unsupported_kind`.
     """
     if suffix in _OF_ENDINGS:
-        raise unsupported(path, *_OF_ENDINGS[suffix])
+        raise unsupported_file(path, *_OF_ENDINGS[suffix])
 
 
-def refuse_pages(path: Path, text: bytes) -> None:
+def refuse_web_page(path: Path, text: bytes) -> None:
     """Refuse a web page or XML under the name of a table, as many sites call theirs.
 
     Raises:
         InputError: code `unsupported_kind`.
     """
     if _PAGE.match(text):
-        raise unsupported(
+        raise unsupported_file(
             path,
             "a web page or XML",
             "If it is the page of a download that failed, download the table again; else open it "
@@ -122,7 +122,7 @@ def refuse_pages(path: Path, text: bytes) -> None:
         )
 
 
-def unsupported(path: Path, kind: str, hint: str = _AS_TEXT) -> InputError:
+def unsupported_file(path: Path, kind: str, hint: str = _AS_TEXT) -> InputError:
     """The error for a file of a kind that no reader here reads."""
     return InputError(
         f"{quoted_name(path)} is {kind}; that kind is not supported.",

@@ -8,7 +8,7 @@ from doubleword_batch.jobs.store.database import Database
 Mark = Literal["right", "wrong"]
 
 
-class Marks:
+class RowMarks:
     """The marks of one job.
 
     Args:

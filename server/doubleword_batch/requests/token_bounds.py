@@ -25,7 +25,7 @@ from doubleword_batch.requests.token_estimates import BYTES_PER_TOKEN, TOKENS_PE
 UNLIMITED_OUTPUT_TOKENS = 262_144
 """What counts for a request without a limit: the context of the largest models of 2026."""
 
-OUR_LIMIT = 1_024
+DEFAULT_TOKEN_LIMIT = 1_024
 """The token limit that a build under a cap writes into requests that have none."""
 
 Count = Annotated[int, Meta(ge=1)] | None
@@ -148,7 +148,7 @@ _IMAGE_MEMBERS = frozenset({"image_url", "input_image", "image", "source", "file
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
+class TokenBound:
     """The most that requests read and write.
 
     Attributes:
@@ -161,8 +161,8 @@ class Bound:
     output_tokens: int = 0
     without_limit: int = 0
 
-    def __add__(self, other: "Bound") -> "Bound":
-        return Bound(
+    def __add__(self, other: "TokenBound") -> "TokenBound":
+        return TokenBound(
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,
             self.without_limit + other.without_limit,
@@ -178,7 +178,7 @@ _decode_line = Decoder(_Line).decode
 _decode_members = Decoder(dict[str, Raw]).decode
 
 
-def bound_tokens(paths: Sequence[Path]) -> Bound:
+def bound_tokens(paths: Sequence[Path]) -> TokenBound:
     """The most that request files can make a server read and write, by their own lines.
 
     Raises:
@@ -186,14 +186,14 @@ def bound_tokens(paths: Sequence[Path]) -> Bound:
             it and the parameter.
         OSError: a file cannot be read.
     """
-    total = Bound()
+    total = TokenBound()
     for path in paths:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip():
                     continue
                 try:
-                    _refuse_twins_of_line(line)
+                    _refuse_duplicate_names_in_line(line)
                     request = _decode_line(line)
                     total += bound_body(bytes(request.body), request.url)
                 except (ValueError, RecursionError) as error:
@@ -203,7 +203,7 @@ def bound_tokens(paths: Sequence[Path]) -> Bound:
     return total
 
 
-def bound_body(body: bytes, endpoint: str) -> Bound:
+def bound_body(body: bytes, endpoint: str) -> TokenBound:
     """The most that one request can make a server read and write.
 
     Raises:
@@ -219,11 +219,11 @@ def bound_body(body: bytes, endpoint: str) -> Bound:
         values = msgspec.json.decode(body)
     except (ValueError, RecursionError) as error:
         raise _unknown("the request", str(error)) from None
-    _refuse_twins(body, values)
+    _refuse_duplicate_names(body, values)
     images = sum(_images_in(values.get(name), 0) for name in _CONTENT_OF_BODIES)
     read = len(body) // BYTES_PER_TOKEN + images * TOKENS_PER_IMAGE
     if endpoint == EMBEDDINGS:
-        return Bound(read)
+        return TokenBound(read)
     limits = [
         limit
         for name in _LIMITS.get(endpoint, _TEXT_LIMITS)
@@ -234,10 +234,10 @@ def bound_body(body: bytes, endpoint: str) -> Bound:
     limit += (fields.thinking and fields.thinking.budget_tokens) or 0
     limit += (fields.reasoning and fields.reasoning.max_tokens) or 0
     choices = max(getattr(fields, "n", None) or 1, getattr(fields, "best_of", None) or 1)
-    return Bound(read, limit * choices, 0 if limits else 1)
+    return TokenBound(read, limit * choices, 0 if limits else 1)
 
 
-def with_our_limit(
+def with_token_limit(
     params: Mapping[str, Any], endpoint: str, name: str | None = None
 ) -> dict[str, Any]:
     """Parameters with a token limit: the caller's, else ours.
@@ -251,7 +251,7 @@ def with_our_limit(
     if endpoint == EMBEDDINGS or any(params.get(limit) is not None for limit in names):
         return dict(params)
     ours = name if name is not None and name in names else names[0]
-    return {**params, ours: OUR_LIMIT}
+    return {**params, ours: DEFAULT_TOKEN_LIMIT}
 
 
 def _images_in(node: Any, depth: int) -> int:
@@ -307,16 +307,16 @@ _DEEPEST = 4
 _REASON_CHARACTERS = 300
 
 
-def _refuse_twins_of_line(line: bytes) -> None:
+def _refuse_duplicate_names_in_line(line: bytes) -> None:
     """Refuse a line with a member that stands twice, in whatever case: some servers ignore it."""
     members = _decode_members(line)
     if len({name.casefold() for name in members}) != len(members):
         raise _unknown("the request", _TWICE)
     if msgspec.json.encode(members) != line.strip():
-        _look_for_twins(line)
+        _find_duplicate_names(line)
 
 
-def _refuse_twins(body: bytes, values: Any) -> None:
+def _refuse_duplicate_names(body: bytes, values: Any) -> None:
     """Refuse a name that stands twice in one object: the server might read the other one.
 
     What is written anew as it stands there has none.
@@ -326,10 +326,10 @@ def _refuse_twins(body: bytes, values: Any) -> None:
             return
     except (ValueError, OverflowError, RecursionError):
         pass
-    _look_for_twins(body)
+    _find_duplicate_names(body)
 
 
-def _look_for_twins(text: bytes) -> None:
+def _find_duplicate_names(text: bytes) -> None:
     def checked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         fields = dict(pairs)
         if len(fields) != len(pairs):
