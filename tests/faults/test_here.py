@@ -225,7 +225,7 @@ async def test_a_job_that_is_deleted_when_lines_of_it_are_lacking_is_said_to_be(
 
     def now():
         if sys._getframe(1).f_code.co_name == "waits":  # the moment before
-            ws.store.drop_job(ws.store.job_known(job).id)
+            ws.store.drop_job(ws.store.existing_job(job).id)
         return time.time()
 
     with harness.serving(late, status(404, RESULTS, times=None)):
