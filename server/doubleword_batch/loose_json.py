@@ -74,6 +74,16 @@ def decode_or_none(data: bytes | str) -> Any:
         return None
 
 
+def value_or_text(typed: str) -> Any:
+    """What a person typed for a parameter: the JSON that it is, otherwise the text itself."""
+    if is_too_deep(typed.encode("utf-8", "surrogatepass")):
+        return typed
+    try:
+        return json.loads(typed)
+    except ValueError:
+        return typed
+
+
 def is_too_deep(data: bytes) -> bool:
     """Whether lists and objects stand deeper inside each other than `DEEPEST_TAKEN`."""
     if len(data) <= DEEPEST_TAKEN or data.count(b"[") + data.count(b"{") <= DEEPEST_TAKEN:

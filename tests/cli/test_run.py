@@ -2,7 +2,9 @@
 
 import codecs
 import csv
+import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -149,3 +151,10 @@ def test_the_command_is_run_with_counts_and_its_output_stays_off_stdout(shared):
 def test_it_needs_a_wait(shared):
     error = shared.json("status", "any", "--on-done", "true", code=2)["error"]
     assert "--on-done" in error["message"]
+
+
+def test_a_parameter_nested_without_end_is_a_text_like_all_that_is_not_json(shell):
+    nested = "[" * 5_000 + "]" * 5_000
+    made = shell.json("create-file", "rows.csv", *PROMPT, "--param", f"stop={nested}")
+    line = Path(made["paths"][0]).read_text(encoding="utf-8").splitlines()[0]
+    assert json.loads(line)["body"]["stop"] == nested

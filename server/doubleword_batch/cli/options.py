@@ -1,6 +1,5 @@
 """The options that several commands share, and how their values are read."""
 
-import json
 import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from doubleword_batch.errors import InputError
+from doubleword_batch.loose_json import value_or_text
 from doubleword_batch.saved_text import decode_saved
 from doubleword_batch.variables import dollars
 
@@ -213,10 +213,7 @@ def params_of(given: list[str] | None, option: str = "--param") -> dict[str, Any
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise typer.BadParameter(f"{pair!r} is not NAME=VALUE.", param_hint=option)
-        try:
-            params[name] = json.loads(value)
-        except ValueError:
-            params[name] = value
+        params[name] = value_or_text(value)
     return params
 
 

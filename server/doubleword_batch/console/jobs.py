@@ -10,6 +10,7 @@ from starlette.routing import Route
 from doubleword_batch.console.context import amount_of, console_of, form_of, name_of
 from doubleword_batch.console.render import go_to, job_url, page, usd
 from doubleword_batch.errors import InputError
+from doubleword_batch.loose_json import value_or_text
 
 if TYPE_CHECKING:
     from doubleword_batch.library.views import FailureGroup, JobSummary
@@ -206,13 +207,7 @@ async def retry(request: Request) -> Response:
 
 def _params(fields: Any) -> dict[str, Any] | None:
     name = fields.get("param", "").strip()
-    if not name:
-        return None
-    value = fields.get("value", "")
-    try:
-        return {name: json.loads(value)}
-    except (ValueError, RecursionError):
-        return {name: value}
+    return {name: value_or_text(fields.get("value", ""))} if name else None
 
 
 ROUTES = [
