@@ -15,13 +15,13 @@ _QUOTE = ord('"')
 _OF_INPUT = frozenset({EMBEDDINGS, RESPONSES})
 
 
-class _Message(msgspec.Struct, forbid_unknown_fields=True):
+class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     role: str
     content: msgspec.Raw  # not decoded: that is slow for texts with escapes
     name: str | None = None
 
 
-class _Body(msgspec.Struct, forbid_unknown_fields=True):
+class _Body(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     model: str
     messages: list[_Message] = []
     input: str | list[str] = ""
@@ -39,7 +39,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     text: msgspec.Raw = _NOTHING
 
 
-class PlainLine(msgspec.Struct, forbid_unknown_fields=True):
+class PlainLine(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A line of that kind."""
 
     custom_id: str
@@ -63,9 +63,10 @@ def read_plain(line: bytes) -> PlainLine | None:
     for message in body.messages:
         if memoryview(message.content)[0] != _QUOTE:
             return None
-    for value in (body.response_format, body.text):
-        if value is not _NOTHING and is_too_deep(bytes(value)):
-            return None
+    if body.response_format is not _NOTHING and is_too_deep(bytes(body.response_format)):
+        return None
+    if body.text is not _NOTHING and is_too_deep(bytes(body.text)):
+        return None
     if request.url == CHAT:
         return request if body.messages else None
     return request if body.input and request.url in _OF_INPUT else None

@@ -8,6 +8,7 @@ found in `line_checks`.
 import difflib
 from codecs import BOM_UTF8
 from collections.abc import Collection, Iterator
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -112,38 +113,38 @@ class _Check:
         self._seen = seen
         self._url: str | None = None  # of the first line
         self._usual_url: str | None = None  # the same, if nothing of its own is checked of it
-        self._ids: list[str] = []  # of the lines just read, which are otherwise in order
         self._one_url = True
         self._models: dict[str, None] = {}
         self._requests = 0
         self._inputs = 0
-        self._bytes = 0
 
     def run(self, stream: BinaryIO) -> ValidationReport:
-        longest = self._profile.max_request_bytes
-        number = 0
+        longest, models, usual_url = self._profile.max_request_bytes, self._models, self._usual_url
+        ids: list[str] = []  # of the lines just read, which are otherwise in order
+        number = bytes_read = 0
         for number, line in enumerate(self._lines(stream), 1):
-            self._bytes += len(line)
+            bytes_read += (size := len(line))
             request = read_plain(line)
             # Most lines are like those before them; of these only the custom_id is left to check.
             if (
                 request is not None
-                and request.url == self._usual_url
-                and request.body.model in self._models
+                and request.url == usual_url
+                and request.body.model in models
                 and request.method == _METHOD
-                and len(line) <= longest
+                and size <= longest
             ):
-                self._ids.append(request.custom_id)
-                if len(self._ids) == _IDS_AT_ONCE:
-                    self._check_ids(number + 1)
+                ids.append(request.custom_id)
+                if len(ids) == _IDS_AT_ONCE:
+                    self._check_ids(ids, number + 1)
                 continue
-            self._check_ids(number)
+            self._check_ids(ids, number)
             if number == 1 and line.startswith(_UTF_16):
                 self._requests = 1
                 self._found.add("bad_utf8", 1, "The file is UTF-16; nothing in it can be read.")
                 break
             self._line(number, self._without_bom(line) if number == 1 else line)
-        self._check_ids(number + 1)
+            usual_url = self._usual_url
+        self._check_ids(ids, number + 1)
         self._whole_file(size_bytes := self._path.stat().st_size)
         groups = self._found.groups()
         return ValidationReport(
@@ -153,16 +154,19 @@ class _Check:
             ok=all(group.severity != "error" for group in groups),
             endpoint=self._url if self._one_url else None,
             models=tuple(self._models)[:_MODELS_SHOWN],
-            input_tokens=self._bytes // BYTES_PER_TOKEN,
+            input_tokens=bytes_read // BYTES_PER_TOKEN,
             groups=groups,
         )
 
     def _lines(self, stream: BinaryIO) -> Iterator[bytes]:
         """Lines, those beyond any limit cut: they are only counted."""
-        while line := stream.readline(self._longest_line + 1):
+        longest = self._longest_line
+        read = partial(stream.readline, longest + 1)
+        for line in iter(read, b""):
             yield line
-            while len(line) > self._longest_line and not line.endswith(b"\n"):
-                line = stream.readline(self._longest_line + 1)
+            rest = line
+            while len(rest) > longest and not rest.endswith(b"\n"):
+                rest = read()
 
     def _without_bom(self, first_line: bytes) -> bytes:
         if first_line.startswith(BOM_UTF8):
@@ -208,9 +212,11 @@ class _Check:
         for name, text in diagnosis.texts.items():
             checks[name](number, text)
 
-    def _check_ids(self, end: int) -> None:
-        """Check the custom_ids of the lines up to `end`, together if nothing about them is odd."""
-        ids, self._ids = self._ids, []
+    def _check_ids(self, ids: list[str], end: int) -> None:
+        """Check the custom_ids of the lines up to `end`, together if nothing about them is odd.
+
+        The list is empty afterwards, for the lines to come.
+        """
         if not ids:
             return
         self._requests += len(ids)
@@ -220,6 +226,7 @@ class _Check:
         if not (fit and all(ids) and self._seen.add_new(ids, first)):
             for number, custom_id in enumerate(ids, first):
                 self._custom_id(number, custom_id)
+        ids.clear()
 
     def _custom_id(self, number: int, custom_id: str) -> None:
         if not custom_id:
