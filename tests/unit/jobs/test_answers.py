@@ -8,7 +8,7 @@ import pytest
 
 from doubleword_batch.jobs.store.records import ANSWERED
 from doubleword_batch.jobs.sync import parse
-from doubleword_batch.jobs.sync.parse import answer_in, read_line
+from doubleword_batch.jobs.sync.parse import answer_in, read_line, text_or_answer_in
 from doubleword_batch.jobs.sync.response import response_in
 from doubleword_batch.jobs.sync.schema_check import schema_check
 from result_lines import CASES, NO_RESULT_LINES
@@ -33,8 +33,12 @@ def test_a_line_of_any_server_is_called_what_it_is(name):
 def test_the_short_way_and_the_long_one_agree(monkeypatch, name):
     data = CASES[name].line
     short = read_line(data), answer_in(data)
+    text = text_or_answer_in(data)
     monkeypatch.setattr(parse, "plain_line", lambda _: None)
     assert (read_line(data), answer_in(data)) == short
+    in_full = text_or_answer_in(data)
+    assert in_full == short[1]
+    assert text in (in_full, in_full and in_full.text)
 
 
 @pytest.mark.parametrize("data", WAITING)
@@ -45,6 +49,7 @@ def test_a_request_that_waits_has_no_outcome_yet(data):
 def test_a_plain_line_takes_the_short_way():
     assert parse.plain_line(CASES["plain"].line) is not None
     assert read_line(CASES["plain"].line).output_tokens == 2
+    assert text_or_answer_in(CASES["plain"].line) == CASES["plain"].answer
 
 
 @pytest.mark.parametrize("data", NO_RESULT_LINES, ids=range(len(NO_RESULT_LINES)))

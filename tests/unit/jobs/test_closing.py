@@ -59,6 +59,26 @@ async def test_each_row_without_a_line_ends_as_its_own_batch_did(job):
     assert all(batch_run.collected for batch_run in job.ws.store.batch_runs(job.job.id))
 
 
+@pytest.mark.parametrize("batches", [2, 4, 5, 9])
+async def test_the_lines_of_each_batch_are_counted_however_many_there_are(
+    finish, tmp_path, batches
+):
+    rows = range(1, batches + 1)
+    (tmp_path / "t.csv").write_text("t\n" + "".join(f"text {row}\n" for row in rows))
+    job = await finish("t.csv", chat("x"))
+    files = job.ws.client.files.content_of
+    for row in rows[1:]:
+        run_again(job, row, row, "completed", output=f"again-{row}", completed=1)
+        files[f"again-{row}"] = result_line(row, chat("y"))
+    files[f"again-{batches}"] = b""  # the provider counts an answer that it does not give
+    collected = await collect(job.job)
+    assert outcomes(job) == ["ok"] * (batches - 1) + ["pending"]
+    assert (collected.lines, collected.repeated) == (batches - 2, 0)  # none was read again
+    assert "does not give its answers yet" in " ".join(collected.notes)
+    runs = job.ws.store.batch_runs(job.job.id)
+    assert [run.collected for run in runs] == [True] * (batches - 1) + [False]
+
+
 class FilesOfAll(Files):
     """The provider's files, none of which comes before all have been asked for."""
 

@@ -26,8 +26,9 @@ built, the job's own copy of what the prompt took from the rows stands in for it
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import closing, nullcontext
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -45,9 +46,10 @@ from doubleword_batch.jobs.extra_columns import EXTRA_COLUMNS, tool_argument_sch
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.replies import utc
 from doubleword_batch.jobs.reuse.savings import origin_of_row
-from doubleword_batch.jobs.store.records import ANSWERED, Entry
+from doubleword_batch.jobs.store.records import ANSWERED, Entry, RowOutcome
 from doubleword_batch.jobs.store.row_marks import RowMarks
 from doubleword_batch.jobs.sync.answers import Answer
+from doubleword_batch.jobs.sync.parse import answer_in, text_or_answer_in
 from doubleword_batch.jobs.sync.schema_check import parse_structured
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
 from doubleword_batch.requests.row_copy import RowCopy, row_copy
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from doubleword_batch.sources import Source
 
 Row = dict[str, Any]
+_Read = TypeVar("_Read", bound=RowOutcome)
 
 _WITHOUT_ERROR = frozenset({"ok", "pending"})
 _LATE_KEYS_NAMED = 5
@@ -165,13 +168,13 @@ class Table:
         ledger |= {name for name in (self.mark_column, self._origin_column) if name}
         has_answers = bool(names - self._given.keys() - ledger)
         with closing(StoredLines(self._job)) if has_answers else nullcontext() as lines:
-            for _, row in self._joined(source, lines):
-                yield row
+            joined = self._joined(self._job.ledger.row_outcomes(), source, lines)
+            yield from map(itemgetter(1), joined)
 
     def entries_and_rows(self) -> Iterator[tuple[Entry, Row]]:
         """Every row as `rows` gives it, whole, with its entry of the ledger."""
         with closing(StoredLines(self._job)) as lines:
-            yield from self._joined(self._source, lines)
+            yield from self._joined(self._job.ledger.entries(), self._source, lines)
 
     def version(self) -> str:
         """A value that changes whenever a row could: with the ledger, the source, the columns."""
@@ -192,16 +195,19 @@ class Table:
         return "copy" if isinstance(self._source, RowCopy) else stamp_of(self._source.paths)
 
     def _joined(
-        self, source: "Source | RowCopy | None", lines: StoredLines | None
-    ) -> Iterator[tuple[Entry, Row]]:
+        self,
+        entries: Iterator[_Read],
+        source: "Source | RowCopy | None",
+        lines: StoredLines | None,
+    ) -> Iterator[tuple[_Read, Row]]:
         if source is None:
-            for entry in self._job.ledger.entries():
+            for entry in entries:
                 yield entry, self._filled(self._given.copy(), entry, lines)
             return
         records = source.rows()
         stamp = self._stamp()
         position = 0
-        for entry in self._job.ledger.entries():
+        for entry in entries:
             record: Row | None = None
             while position < entry.row:
                 record = next(records, None)
@@ -230,7 +236,7 @@ class Table:
                 row[name] = value
         return row
 
-    def _filled(self, row: Row, entry: Entry, lines: StoredLines | None) -> Row:
+    def _filled(self, row: Row, entry: RowOutcome, lines: StoredLines | None) -> Row:
         """The row with our columns; `row` itself, which is nobody else's."""
         row |= self._ours
         own = self._own
@@ -242,16 +248,19 @@ class Table:
         if outcome not in _WITHOUT_ERROR:
             cause = entry.cause or outcome
             row[own["error"]] = f"{cause}: {entry.message}" if entry.message else cause
-        answer = lines.answer(entry) if lines is not None else None
-        if answer is None:
+        if lines is None or outcome not in ANSWERED:
             return row
-        if self._is_text and answer.tool_calls is None:
-            row[own["answer"]] = answer.text
-        else:
+        line = lines.line(entry)
+        if line is None:
+            return row
+        answer = text_or_answer_in(line) if self._is_text else answer_in(line)
+        if isinstance(answer, str):
+            row[own["answer"]] = answer
+        elif answer is not None:
             row.update(self.values(entry, answer))
         return row
 
-    def _more(self, entry: Entry) -> Iterator[tuple[str, Any]]:
+    def _more(self, entry: RowOutcome) -> Iterator[tuple[str, Any]]:
         """(column, value) of what few tables have: marks, models and origins."""
         if self.mark_column is not None:
             yield self.mark_column, self._marks.get(entry.row)
@@ -260,14 +269,14 @@ class Table:
         if self._origin_column is not None:
             yield self._origin_column, origin_of_row(entry, self._origins)
 
-    def _model_of(self, entry: Entry) -> str:
+    def _model_of(self, entry: RowOutcome) -> str:
         """Whose answer a row of a cascade has."""
         origin = None if entry.origin is None else self._origins.get(entry.origin)
         if origin is not None:
             return origin.model or self._job.model
         return (self._models or {}).get(entry.batch_run, self._job.model)
 
-    def values(self, entry: Entry, answer: Answer) -> Iterator[tuple[str, Any]]:
+    def values(self, entry: RowOutcome, answer: Answer) -> Iterator[tuple[str, Any]]:
         """(column, value) of an answer."""
         own = self._own
         if "embedding" in own:

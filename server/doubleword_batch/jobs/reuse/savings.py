@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.replies import utc
-from doubleword_batch.jobs.store.records import Entry, Origin
+from doubleword_batch.jobs.store.records import Origin, RowOutcome
 
 _ORIGINS_NAMED = 3
 
@@ -59,7 +59,7 @@ def savings_in_words(saved: RowSavings, *, with_options: bool = True) -> list[st
     return sentences
 
 
-def origin_of_row(entry: Entry, origins: dict[int, Origin]) -> str | None:
+def origin_of_row(entry: RowOutcome, origins: dict[int, Origin]) -> str | None:
     """What the table's column `origin` says of a row; None for one with a request of its own."""
     if entry.shares is not None:
         return f"row {entry.shares}"

@@ -54,12 +54,15 @@ _WORSE_THAN_BEFORE = f"""
 _ROWS_BY_BATCH_RUN = """
     SELECT batch_run, count(*) FROM ledger WHERE job = ? AND offset NOTNULL AND shares IS NULL
         AND batch_run NOTNULL GROUP BY batch_run
-    UNION ALL
+"""
+_REPLACED_BY_BATCH_RUN = """
     SELECT batch_run, count(DISTINCT row) FROM history WHERE job = ? AND offset NOTNULL
         AND NOT EXISTS (SELECT 1 FROM ledger WHERE job = ? AND row = history.row
             AND batch_run = history.batch_run AND offset NOTNULL)
     GROUP BY batch_run
 """
+_FEW_RUNS = 4
+"""To count the rows of so many in one walk is faster than to group them, which sorts all rows."""
 _CURSOR = "SELECT lines, size_bytes FROM cursors WHERE batch_run = ? AND kind = ?"
 _MOVE_CURSOR = (
     "INSERT INTO cursors VALUES (?, ?, ?, ?) ON CONFLICT (batch_run, kind) "
@@ -165,11 +168,11 @@ def apply_lines(
             db.execute("ROLLBACK TO first_lines")
         db.execute("RELEASE first_lines")
         if moved == len(lines):
-            ledger.update_shared_rows([line.row for line in lines])
+            ledger.update_shared_rows(line.row for line in lines)
             return Applied(b"".join([line.text for line in lines]), moved)
         best = _best_of(db, ledger.job, batch_run, lines)
         _move(db, ledger.job, batch_run, kind, offset, best)
-        ledger.update_shared_rows([line.row for line in best.lines])
+        ledger.update_shared_rows(line.row for line in best.lines)
     text = b"".join([line.text for line in best.lines])
     return Applied(text, len(best.lines), best.repeated, best.foreign)
 
@@ -190,12 +193,36 @@ def restore_better_answers(ledger: Ledger, batch_run: int) -> None:
             ledger.update_shared_rows()
 
 
-def rows_by_batch_run(ledger: Ledger) -> dict[int, int]:
-    """Rows for which a line of a batch run was read, whatever became of it since."""
-    rows: dict[int, int] = {}
-    for batch_run, count in ledger.database.read(_ROWS_BY_BATCH_RUN, (ledger.job,) * 3):
+def rows_read(ledger: Ledger, batch_runs: Sequence[int]) -> tuple[dict[int, int], set[int]]:
+    """How far a job is.
+
+    Args:
+        ledger: of the job.
+        batch_runs: all of the job.
+
+    Returns:
+        Rows for which a line of a batch run was read, whatever became of it since, by batch run;
+        and the numbers of the parts that hold pending rows.
+    """
+    database, job = ledger.database, ledger.job
+    has_pending = True
+    if 0 < len(batch_runs) <= _FEW_RUNS:
+        *counts, has_pending = database.read(_count_rows(batch_runs), (job,))[0]
+        rows = {run: count for run, count in zip(batch_runs, counts, strict=True) if count}
+    else:
+        rows = dict(database.read(_ROWS_BY_BATCH_RUN, (job,)))
+    for batch_run, count in database.read(_REPLACED_BY_BATCH_RUN, (job, job)):
         rows[batch_run] = rows.get(batch_run, 0) + count
-    return rows
+    return rows, ledger.parts_with("pending") if has_pending else set()
+
+
+def _count_rows(batch_runs: Sequence[int]) -> str:
+    """Reads the rows with a line of each of these, and whether any row is pending."""
+    counts = ", ".join(
+        f"count(CASE WHEN batch_run = {run:d} AND offset NOTNULL AND shares IS NULL THEN 1 END)"
+        for run in batch_runs
+    )
+    return f"SELECT {counts}, max(outcome = 'pending') FROM ledger WHERE job = ?"  # noqa: S608  # numbers
 
 
 @dataclass(slots=True)

@@ -192,7 +192,7 @@ class Ledger(LedgerReader):
             ((part, self.job, first, last) for part, first, last in ranges),
         )
 
-    def update_shared_rows(self, rows: Sequence[int] | None = None) -> None:
+    def update_shared_rows(self, rows: Iterable[int] | None = None) -> None:
         """Give rows that share a request the outcome that its own row has now.
 
         Args:

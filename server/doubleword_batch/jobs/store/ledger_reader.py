@@ -6,10 +6,10 @@ Sums come from rows, never from the provider's counters.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import starmap
-from typing import Any
+from typing import Any, TypeVar
 
 from doubleword_batch.jobs.store.database import Database
-from doubleword_batch.jobs.store.records import OUTCOMES, UNANSWERED, Entry, Origin
+from doubleword_batch.jobs.store.records import OUTCOMES, UNANSWERED, Entry, Origin, RowOutcome
 
 ASKED_AS_BUILT = """
     NOT EXISTS (SELECT 1 FROM batch_runs JOIN parts ON parts.id = batch_runs.part
@@ -38,6 +38,7 @@ _ROWS_OF_FILE = f"""
     UNION SELECT row FROM history WHERE job = :job AND batch_run IN ({_RUNS_OF_PART})
 """  # noqa: S608  # our own words
 _ENTRY = ", ".join(Entry.__struct_fields__)
+_Read = TypeVar("_Read", bound=RowOutcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,11 @@ class LedgerReader:
     def entries(self, *, outcomes: Sequence[str] = (), limit: int | None = None) -> Iterator[Entry]:
         """Rows in source order, read page by page."""
         where = f"AND outcome IN ({placeholders(outcomes)})" if outcomes else ""
-        return self._pages(where, tuple(outcomes), limit=limit)
+        return self._pages(Entry, where, tuple(outcomes), limit=limit)
+
+    def row_outcomes(self) -> Iterator[RowOutcome]:
+        """All rows in source order, read page by page; each column more would cost time."""
+        return self._pages(RowOutcome, "", ())
 
     def entry(self, row: int) -> Entry | None:
         """One row."""
@@ -217,13 +222,13 @@ class LedgerReader:
 
     def replaced(self, entry: Entry) -> list[Entry]:
         """What a row's outcome was before, the oldest first."""
-        kept = "outcome, cause, message, input_tokens, output_tokens, batch_run, kind, offset, "
         found = self.database.query(
-            f"SELECT {kept}size_bytes, NULL, origin FROM history WHERE job = ? AND row = ? "  # noqa: S608  # ours
+            "SELECT ?, ?, outcome, cause, message, batch_run, kind, offset, size_bytes, NULL, "
+            "origin, ?, input_tokens, output_tokens FROM history WHERE job = ? AND row = ? "
             "ORDER BY rowid",
-            (self.job, entry.shares or entry.row),
+            (entry.row, entry.custom_id, entry.part, self.job, entry.shares or entry.row),
         )
-        return [Entry(entry.row, entry.custom_id, entry.part, *columns) for columns in found]
+        return list(starmap(Entry, found))
 
     def first_rows_with(self, outcome: str, cause: str, limit: int) -> list[tuple[int, str]]:
         """The first rows with this outcome and cause: their numbers and messages."""
@@ -313,7 +318,7 @@ class LedgerReader:
 
     def rows_of_part(self, part_number: int) -> Iterator[Entry]:
         """The rows that this part runs, in source order, read page by page."""
-        return self._pages("AND part = ?", (part_number,))
+        return self._pages(Entry, "AND part = ?", (part_number,))
 
     # Selecting rows to run again
 
@@ -343,7 +348,7 @@ class LedgerReader:
         where = (
             f"AND part = ? AND outcome NOT IN ('ok', 'pending') AND {_is_wanted(selection.wanted)}"
         )
-        return self._pages(where, (part, *selection.wanted, *selection.wanted))
+        return self._pages(Entry, where, (part, *selection.wanted, *selection.wanted))
 
     def causes_before(self, part_numbers: Sequence[int]) -> dict[str, int]:
         """Why the rows of these parts are run again: rows by the cause that was replaced last."""
@@ -358,17 +363,23 @@ class LedgerReader:
         )
 
     def _pages(
-        self, where: str, values: tuple[object, ...], *, limit: int | None = None
-    ) -> Iterator[Entry]:
+        self,
+        record: type[_Read],
+        where: str,
+        values: tuple[object, ...],
+        *,
+        limit: int | None = None,
+    ) -> Iterator[_Read]:
         after, left = 0, limit
+        columns = ", ".join(record.__struct_fields__)
         while left is None or left > 0:
             size = _PAGE_ROWS if left is None else min(left, _PAGE_ROWS)
             page = self.database.query(
-                f"SELECT {_ENTRY} FROM ledger WHERE job = ? AND row > ? {where} "  # noqa: S608  # columns and marks are ours
+                f"SELECT {columns} FROM ledger WHERE job = ? AND row > ? {where} "  # noqa: S608  # columns and marks are ours
                 "ORDER BY row LIMIT ?",
                 (self.job, after, *values, size),
             )
-            yield from starmap(Entry, page)
+            yield from starmap(record, page)
             if len(page) < size:
                 return
             after = page[-1][0]

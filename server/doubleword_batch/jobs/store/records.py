@@ -229,12 +229,11 @@ class Write(Record):
         return times[0] is not None and times[1] is not None and times[1] >= times[0]
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
-    """One row of the ledger.
+class RowOutcome(msgspec.Struct, frozen=True, gc=False):
+    """What became of a row, and where its line is: what a table needs to know of it.
 
     Attributes:
         row: its number in the source, from 1.
-        part: number of the part that holds its request, 0 for none.
         batch_run: whose answer this is.
         kind: `output` or `error`: which file of the batch.
         offset: byte at which its line begins in our copy of that file.
@@ -246,18 +245,27 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     row: int
     custom_id: str
-    part: int
     outcome: str
     cause: str | None
     message: str | None
-    input_tokens: int | None
-    output_tokens: int | None
     batch_run: int | None
     kind: str | None
     offset: int | None
     size_bytes: int | None
-    shares: int | None = None
-    origin: int | None = None
+    shares: int | None
+    origin: int | None
+
+
+class Entry(RowOutcome, frozen=True, gc=False):
+    """One row of the ledger.
+
+    Attributes:
+        part: number of the part that holds its request, 0 for none.
+    """
+
+    part: int
+    input_tokens: int | None
+    output_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ and the reading goes on from there.
 
 import io
 from dataclasses import dataclass, field
+from typing import cast
 
 import anyio
 from anyio import to_thread
@@ -384,8 +385,12 @@ class BatchReader:
     def _group(self, data: bytes) -> _Group:
         group = _Group()
         lines = list(io.BytesIO(data))
-        for text, outcome in zip(lines, read_lines(lines, self._check), strict=True):
-            group.received += 1
+        outcomes = read_lines(lines, self._check)
+        group.received = len(lines)
+        if all(outcomes):  # nearly always
+            group.outcomes = list(zip(cast("list[LineOutcome]", outcomes), lines, strict=True))
+            return group
+        for text, outcome in zip(lines, outcomes, strict=True):
             if outcome is not None:
                 group.outcomes.append((outcome, text))
             elif text.strip():

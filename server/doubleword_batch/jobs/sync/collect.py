@@ -15,7 +15,7 @@ from anyio import to_thread
 from doubleword_batch.jobs.external_files import read_input_file
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob
-from doubleword_batch.jobs.store.apply_results import restore_better_answers, rows_by_batch_run
+from doubleword_batch.jobs.store.apply_results import restore_better_answers, rows_read
 from doubleword_batch.jobs.store.records import BatchRun, Part
 from doubleword_batch.jobs.sync.batch_reader import BatchReader, CollectSummary
 from doubleword_batch.jobs.sync.causes import UNREADABLE
@@ -73,9 +73,12 @@ async def _unread(job: StoredJob, parts: dict[int, Part]) -> list[list[list[Batc
 
     A later round runs rows of the one before: its answers come after those.
     """
-    incomplete = await to_thread.run_sync(job.ledger.parts_with, "missing")
+    runs = job.batch_runs()
+    incomplete: set[int] = set()
+    if any(run.collected for run in runs):  # to find these takes a walk over all rows
+        incomplete = await to_thread.run_sync(job.ledger.parts_with, "missing")
     rounds: dict[int, dict[int, list[BatchRun]]] = {}
-    for run in job.batch_runs():
+    for run in runs:
         part = parts[run.part]
         if not run.collected or part.number in incomplete:
             rounds.setdefault(part.retry_round, {}).setdefault(part.id, []).append(run)
@@ -83,7 +86,7 @@ async def _unread(job: StoredJob, parts: dict[int, Part]) -> list[list[list[Batc
 
 
 class _Known:
-    """What the ledger has of each batch. To count it takes two walks over all rows.
+    """What the ledger has of each batch. To count it takes a walk over all rows.
 
     Attributes:
         rows: with a line, by batch.
@@ -92,14 +95,15 @@ class _Known:
 
     def __init__(self, job: StoredJob) -> None:
         self._job = job
-        self._newest = {run.part: run.id for run in job.batch_runs()}
+        runs = job.batch_runs()
+        self._runs = [run.id for run in runs]
+        self._newest = {run.part: run.id for run in runs}
         self.rows: dict[int, int] = {}
         self.pending: set[int] = set()
 
     async def count(self) -> None:
         """Count after something was read."""
-        self.rows = await to_thread.run_sync(rows_by_batch_run, self._job.ledger)
-        self.pending = await to_thread.run_sync(self._job.ledger.parts_with, "pending")
+        self.rows, self.pending = await to_thread.run_sync(rows_read, self._job.ledger, self._runs)
 
     def awaits(self, reader: BatchReader) -> bool:
         """Whether a batch is to give rows their outcome; of a part's batches the last does."""

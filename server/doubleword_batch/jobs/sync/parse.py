@@ -191,17 +191,27 @@ def _kept(line: bytes) -> LineOutcome | None:
 
 def answer_in(line: bytes) -> Answer | None:
     """The answer of a line that `read_line` called answered; None when there is none."""
+    plain = plain_line(line)
+    return _of_plain(plain) if plain is not None else _answer_in(line)
+
+
+def text_or_answer_in(line: bytes) -> str | Answer | None:
+    """The same; of a plain line its text alone, which is faster."""
+    plain = plain_line(line)
+    if plain is not None:
+        return plain.response.body.choices[0].message.content
+    return _answer_in(line)
+
+
+def _answer_in(line: bytes) -> Answer | None:
     try:
-        return _answer_in(line)
+        return _answer_closely(line)
     except Exception:  # noqa: BLE001  # it is logged; the table has the other rows
         _log.exception("A result line could not be read")
         return Answer(text=line.decode("utf-8", "replace").strip(), is_unknown=True)
 
 
-def _answer_in(line: bytes) -> Answer | None:
-    plain = plain_line(line)
-    if plain is not None:
-        return _of_plain(plain)
+def _answer_closely(line: bytes) -> Answer | None:
     result = result_line(line)
     if result is None or not is_success(result.status):
         return None

@@ -16,7 +16,7 @@ from doubleword_batch.atomic_files import as_store_error, not_written, sync_fold
 from doubleword_batch.errors import StoreError
 from doubleword_batch.jobs.job import ASYNC, StoredJob
 from doubleword_batch.jobs.store.ledger import TAKEN
-from doubleword_batch.jobs.store.records import ANSWERED, Entry
+from doubleword_batch.jobs.store.records import ANSWERED, RowOutcome
 from doubleword_batch.jobs.sync.answers import Answer
 from doubleword_batch.jobs.sync.parse import answer_in
 from doubleword_batch.open_files import NO_LINK, is_plain_file
@@ -66,29 +66,34 @@ class StoredLines:
         self._job = job
         self._open: dict[tuple[int | None, str | None], _Copy] = {}
 
-    def answer(self, entry: Entry) -> Answer | None:
+    def answer(self, entry: RowOutcome) -> Answer | None:
         """The answer that an entry of the ledger points at; None for rows without one."""
         if entry.outcome not in ANSWERED:
             return None
         line = self.line(entry)
         return None if line is None else answer_in(line)
 
-    def line(self, entry: Entry) -> bytes | None:
+    def line(self, entry: RowOutcome) -> bytes | None:
         """The line that an entry of the ledger points at, None where it points at none.
 
         Raises:
             StoreError: it is gone.
         """
-        if entry.offset is None or (entry.batch_run is None and entry.kind != TAKEN):
+        offset = entry.offset
+        if offset is None:
             return None
-        copy = self._open.get((entry.batch_run, entry.kind)) or self._opened(entry)
+        copy = self._open.get((entry.batch_run, entry.kind))
+        if copy is None:
+            if entry.batch_run is None and entry.kind != TAKEN:
+                return None
+            copy = self._opened(entry)
         size_bytes = entry.size_bytes or 0
-        line = copy.read(entry.offset, size_bytes)
+        line = copy.read(offset, size_bytes)
         if len(line) < size_bytes:
             raise _gone(self._job, copy.path)
         return line
 
-    def _opened(self, entry: Entry) -> "_Copy":
+    def _opened(self, entry: RowOutcome) -> "_Copy":
         path = stored_lines_path(self._job, entry.batch_run or 0, entry.kind or "output")
         if entry.kind == TAKEN:
             path = reused_lines_path(self._job.folder)
