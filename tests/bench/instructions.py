@@ -1,11 +1,11 @@
 """Instructions per row of a stage, of this tree and of an older one: free of other programs' noise.
 
-    python tests/bench/instructions.py OLDER [--stages build,collect] [--row-bytes 200]
+    python tests/bench/instructions.py OLDER [--stages build,collect,calls] [--row-bytes 200]
 
 OLDER is a clone of another commit with an environment of its own in `.venv`. On a shared machine
 the seconds of single runs differ by a third, and the instructions that valgrind counts do not. Each
 stage runs over two sizes, and what both have in common, such as its imports, is taken off. A stage
-is a function of `ours.py`: build, validate, lines, collect.
+is a function of `ours.py`: build, validate, lines, collect; `calls` are those of BatchOpenAI.
 """
 
 import argparse
@@ -18,11 +18,12 @@ import tempfile
 from pathlib import Path
 
 from data import write_results, write_table
+from instant_server import answering
 
 HERE = Path(__file__).parents[2]
 FEW, MANY = 1_000, 3_000
 _SECONDS = 900
-_COUNTED = re.compile(r"CollectSummary : (\d+)")
+_COUNTED = re.compile(r"Collected : (\d+)")
 
 
 def instructions_per_row(tree, stage, row_bytes, folder):
@@ -32,19 +33,35 @@ def instructions_per_row(tree, stage, row_bytes, folder):
         place = folder / f"{rows}"
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
+        if stage == "calls":
+            counts[rows] = _count_calls(tree, place, rows)
+            continue
         write_table(place / "table.csv", rows, row_bytes)
-        _run(tree, "build", place)
+        ours = tree / "tests" / "bench" / "ours.py"
+        _run(tree, ours, "build", place)
         write_results(place / "results.jsonl", place / "requests.jsonl", row_bytes)
-        _run(tree, stage, place)  # modules are compiled once
-        counts[rows] = int(_COUNTED.findall(_run(tree, stage, place, *_valgrind()))[-1])
+        _run(tree, ours, stage, place)  # modules are compiled once
+        counts[rows] = _count(_run(tree, ours, stage, place, before=_valgrind()))
     return (counts[MANY] - counts[FEW]) / (MANY - FEW)
 
 
-def _run(tree, stage, place, *before):
-    command = [*before, tree / ".venv" / "bin" / "python", tree / "tests" / "bench" / "ours.py"]
+def _count_calls(tree, place, calls):
+    """The same of calls, with this tree's program: older ones have none, but the same names."""
+    ours = HERE / "tests" / "bench" / "ours.py"
+    with answering() as base_url:
+        _run(tree, ours, "calls", place, base_url, calls)
+        return _count(_run(tree, ours, "calls", place, base_url, calls, before=_valgrind()))
+
+
+def _count(output):
+    return int(_COUNTED.findall(output)[-1])
+
+
+def _run(tree, ours, stage, place, *rest, before=()):
+    command = [*before, tree / ".venv" / "bin" / "python", ours, stage, place, *rest]
     environment = os.environ | {"PYTHONHASHSEED": "0"}  # the same order of sets
     ended = subprocess.run(
-        [*map(str, command), stage, str(place)],
+        [str(word) for word in command],
         check=False,
         capture_output=True,
         text=True,

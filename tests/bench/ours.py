@@ -166,6 +166,29 @@ def download(folder, base_url):
     return asyncio.run(go())
 
 
+def calls(folder, base_url, number):
+    """Calls of BatchOpenAI, whose answers are there at once; batches are full, so none waits."""
+    from doubleword_batch import BatchOpenAI
+
+    shutil.rmtree(folder / "home", ignore_errors=True)
+    access = {"api_key": "k", "base_url": base_url, "state_dir": folder / "home"}
+    options = {"batch_size": 1_000, "batch_window_seconds": 600.0, "batch_provider": "doubleword"}
+
+    async def go():
+        async with BatchOpenAI(**access, **options) as client:
+            watch = Stopwatch()
+            asking = (client.chat.completions.create(**_question(n)) for n in range(int(number)))
+            answers = await asyncio.gather(*asking)
+            return watch.taken() | {"answers": len(answers)}
+
+    return asyncio.run(go())
+
+
+def _question(number):
+    text = f"Question {number:06}: is it a good one?"
+    return {"model": "m", "messages": [{"role": "user", "content": text}]}
+
+
 async def _greet(client):
     """The first call imports what speaks HTTP; a server that is idle has done that."""
     await client.files.get("file-1")

@@ -5,16 +5,19 @@ share. A row whose caller went away, or failed, before the answer is free for th
 """
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
-from weakref import WeakValueDictionary
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from weakref import ref
 
 from doubleword_batch.batch_openai.call import Call
-from doubleword_batch.jobs.call_jobs import keys_of_call
 from doubleword_batch.jobs.job import Workspace
 from doubleword_batch.jobs.reuse.matches import answered_rows, has_table_jobs, in_flight_rows
 from doubleword_batch.jobs.store.call_rows import CallRow, CallRows
+from doubleword_batch.requests import RequestKeys
 
 _KEPT_AT_LEAST = 1_000
+_NOTED_AT_LEAST = 10_000
+_is_retry = attrgetter("is_retry")
 
 
 class AnswerCache:
@@ -40,16 +43,20 @@ class AnswerCache:
 
     def look_up(self, ws: Workspace, calls: Sequence[Call]) -> dict[bytes, list[CallRow]]:
         """The rows that may answer these calls; gives each call its key. Blocks."""
+        # The rows of tables have such keys, too: an answer to one is an answer to the other.
+        keys_of = {
+            endpoint: RequestKeys(ws.profile.name, ws.answer_scope, endpoint).keys_of_body
+            for endpoint in {call.endpoint for call in calls}
+        }
         for call in calls:
-            keys = keys_of_call(ws.profile.name, ws.answer_scope, call.endpoint, call.body)
-            call.key, call.former_key = keys
+            call.key, call.former_key = keys_of[call.endpoint](call.body)
         if self._has_past is None:
             self._has_past = self._remember and not CallRows(ws.store).is_empty()
         if self._remember and not self._has_tables:  # the first may come at any time
             self._has_tables = has_table_jobs(ws)
             self._has_past = self._has_past or self._has_tables
         is_first = not (self._has_past or self._share or self._released)
-        if is_first and not any(call.is_retry for call in calls):
+        if is_first and not has_retry(calls):
             return {}  # a first run has nothing to find
         found = CallRows(ws.store).find(key for call in calls for key in call.keys)
         if self._has_tables:
@@ -131,14 +138,23 @@ class CallsUnderWay:
     """
 
     def __init__(self) -> None:
-        self._latest: WeakValueDictionary[bytes, Call] = WeakValueDictionary()
+        self._latest: dict[bytes, ref[Call]] = {}
         self._given_up = defaultdict[bytes, deque[Call]](deque)
         self._swept_at = _KEPT_AT_LEAST
+        self._latest_swept_at = _NOTED_AT_LEAST
 
-    def add(self, call: Call) -> None:
-        """Note a call that has, or will have, a row of its own."""
-        if call.key is not None:
-            self._latest[call.key] = call
+    @property
+    def has_given_up(self) -> bool:
+        """Whether anything was given up whose request an equal call may have."""
+        return bool(self._given_up)
+
+    def add(self, calls: Iterable[Call]) -> None:
+        """Note calls that have, or will have, a row of their own."""
+        self._latest.update([(call.key, ref(call)) for call in calls if call.key is not None])
+        if len(self._latest) > self._latest_swept_at:
+            living = {key: latest for key, latest in self._latest.items() if latest() is not None}
+            self._latest = living
+            self._latest_swept_at = max(_NOTED_AT_LEAST, 2 * len(living))
 
     def give_up(self, call: Call) -> None:
         """Note that no caller waits for it any more."""
@@ -157,7 +173,8 @@ class CallsUnderWay:
         given_up = self.given_up(key)
         if given_up is not None or not share:
             return given_up
-        latest = self._latest.get(key)
+        noted = self._latest.get(key)
+        latest = None if noted is None else noted()
         if latest is not None:
             latest = latest.leader or latest
         return None if latest is None or latest.has_outcome else latest
@@ -179,3 +196,8 @@ class CallsUnderWay:
             if all(call.has_outcome for call in calls):
                 del self._given_up[key]
         self._swept_at = max(_KEPT_AT_LEAST, 2 * len(self._given_up))
+
+
+def has_retry(calls: Iterable[Call]) -> bool:
+    """Whether one of the callers says that it made its call before."""
+    return any(map(_is_retry, calls))

@@ -175,7 +175,11 @@ class ResponseTask(BatchTask):
             await self._deliver_finished(self._response_id, self.waiting)
         return has_ended
 
-    def _outcome_for(self, call: Call, outcome: Outcome) -> Outcome:
-        if call.endpoint != CHAT or isinstance(outcome, Exception) or outcome.is_failure:
-            return outcome
-        return as_chat(outcome)
+    def _as_asked(self, found: list[tuple[int, Outcome]]) -> list[tuple[int, Outcome]]:
+        return [(row, _as_answer_to(self.waiting[row], outcome)) for row, outcome in found]
+
+
+def _as_answer_to(call: Call, outcome: Outcome) -> Outcome:
+    if call.endpoint != CHAT or isinstance(outcome, Exception) or outcome.is_failure:
+        return outcome
+    return as_chat(outcome)

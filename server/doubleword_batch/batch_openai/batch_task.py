@@ -20,8 +20,9 @@ from doubleword_batch.batch_openai.call import (
 from doubleword_batch.batch_openai.poller import Poller
 from doubleword_batch.errors import ApiError, DoublewordBatchError, quote_untrusted
 from doubleword_batch.jobs.approvals import ApprovalError
-from doubleword_batch.jobs.call_jobs import FinishedRow, finished_rows
+from doubleword_batch.jobs.call_jobs import finished_rows
 from doubleword_batch.jobs.store.approvals import Approval, Approvals
+from doubleword_batch.jobs.store.records import EndedRow
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.jobs.sync.collect import collect
@@ -245,9 +246,9 @@ class BatchTask:
             self._fail_if_nothing_ran(run)
         return run.is_terminal
 
-    def _outcome_for(self, _call: Call, outcome: Outcome) -> Outcome:
-        """The outcome of a row as its caller asked for it."""
-        return outcome
+    def _as_asked(self, found: list[tuple[int, Outcome]]) -> list[tuple[int, Outcome]]:
+        """The outcomes of rows as their callers asked for them."""
+        return found
 
     async def _deliver_finished(
         self, batch_id: str, wanted: Iterable[int], *, with_rejected: bool = False
@@ -264,11 +265,7 @@ class BatchTask:
 
         found = await in_thread(outcomes)
         waiting = self.waiting
-        finished = [
-            (row, self._outcome_for(waiting[row], outcome))
-            for row, outcome in found
-            if row in waiting
-        ]
+        finished = self._as_asked([outcome for outcome in found if outcome[0] in waiting])
         # They leave when all of that is made: an error on the way is told to those who still wait.
         deliver((waiting.pop(row), outcome) for row, outcome in finished)
 
@@ -308,13 +305,14 @@ class BatchTask:
             # Whoever joins while this sleeps is seen soon enough.
             earliest = now + self._options.longest_wait_seconds * _DEADLINE_PRECISION
             for row, call in self.waiting.items():
-                for caller in call.callers:
-                    if not caller.is_waiting:
+                for caller in call.callers if call.followers else (call,):
+                    # Nearly all of them are later, whether they still wait or not.
+                    if caller.deadline >= earliest or not caller.is_waiting:
                         continue
                     if caller.deadline <= now:
                         caller.tell(self._too_late(row))
                     else:
-                        earliest = min(earliest, caller.deadline)
+                        earliest = caller.deadline
             await asyncio.sleep(earliest - now)
 
     def _too_late(self, row: int) -> CallFailedError:
@@ -329,7 +327,7 @@ class BatchTask:
         )
 
 
-def outcome_of(finished: FinishedRow, batch_id: str) -> CallResponse | CallFailedError:
+def outcome_of(finished: EndedRow, batch_id: str) -> CallResponse | CallFailedError:
     """What the caller of a finished row gets; a CallResponse may have an error status."""
     response = None if finished.line is None else response_in(finished.line)
     if response is not None:

@@ -95,18 +95,20 @@ class Batcher:
 
     def add(self, calls: Iterable[Call]) -> None:
         """Let calls wait in their groups; a group that is full is passed on at once."""
+        groups, max_bytes, max_inputs = self._groups, self._max_bytes, self._max_inputs
         for call in calls:
-            size_bytes = len(call.body) + _LINE_OVERHEAD_BYTES
             key = (call.endpoint, call.model)
-            group = self._groups.get(key)
-            if group is None or (
-                group.size_bytes + size_bytes > self._max_bytes
-                or group.inputs + call.inputs > self._max_inputs
-            ):
+            group = groups.get(key)
+            size_bytes = len(call.body) + _LINE_OVERHEAD_BYTES
+            if group is not None:
+                size_bytes += group.size_bytes
+            if group is None or size_bytes > max_bytes or group.inputs + call.inputs > max_inputs:
                 group = self._open_group(key)
+                size_bytes = len(call.body) + _LINE_OVERHEAD_BYTES
+            group.size_bytes = size_bytes
             group.calls.append(call)
-            group.size_bytes += size_bytes
-            group.inputs += call.inputs
+            if call.inputs:
+                group.inputs += call.inputs
             if len(group.calls) >= self._max_calls:
                 self._pass_on(key)
 

@@ -158,7 +158,9 @@ class Delivery:
         """Count one more waiting caller; called in the callers' loop."""
         self._callers += 1
         if self._tunes_gc:
-            self._count_move()
+            self._callers_moved += 1
+            if not self._callers_moved % _CALLERS_BETWEEN_AGEING:
+                gc_tuning.age()
         elif self._callers >= MANY_CALLERS:
             self._tunes_gc = True
             gc_tuning.begin()
@@ -167,15 +169,12 @@ class Delivery:
         """Count one fewer waiting caller; called in the callers' loop."""
         self._callers -= 1
         if self._tunes_gc:
-            self._count_move()
+            self._callers_moved += 1
+            if not self._callers_moved % _CALLERS_BETWEEN_AGEING:
+                gc_tuning.age()
             if self._callers < MANY_CALLERS // 2:
                 self._tunes_gc = False
                 gc_tuning.end()
-
-    def _count_move(self) -> None:
-        self._callers_moved += 1
-        if not self._callers_moved % _CALLERS_BETWEEN_AGEING:
-            gc_tuning.age()
 
     def put(self, outcomes: Iterable[tuple["asyncio.Future[CallResponse]", Outcome]]) -> None:
         """Queue outcomes for their callers' futures; from any thread."""

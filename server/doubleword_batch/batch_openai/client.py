@@ -5,7 +5,6 @@ streams, types) and below it (live calls) is the SDK's own.
 """
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import fields
 from functools import cached_property
@@ -32,6 +31,7 @@ from doubleword_batch.batch_openai.client_state import ClientState
 from doubleword_batch.batch_openai.credentials import without_foreign_key
 from doubleword_batch.batch_openai.engine import local_address
 from doubleword_batch.batch_openai.errors import BatchCallError, as_sdk_error
+from doubleword_batch.batch_openai.plain_body import plain_body
 from doubleword_batch.batch_openai.streaming import as_stream
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.jobs.sync.response import CallResponse
@@ -43,13 +43,6 @@ if TYPE_CHECKING:
 _BATCH_OPTIONS = frozenset(field.name for field in fields(BatchingOptions))
 _NEEDS_THE_SDK = frozenset(
     {"extra_body", "extra_headers", "extra_query", "stream", "stream_options", "timeout"}
-)
-_plain_json = json.JSONEncoder(
-    # A circle ends in a RecursionError, at no cost for all the others.
-    check_circular=False,
-    ensure_ascii=False,
-    separators=(",", ":"),
-    allow_nan=False,
 )
 
 
@@ -66,7 +59,7 @@ class BatchCompletions(AsyncCompletions):
     async def create(self, **params: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]  # the SDK's many overloads describe it
         """As the SDK's."""
         is_plain = "model" in params and "messages" in params and _NEEDS_THE_SDK.isdisjoint(params)
-        body = _plain_body(params) if is_plain and self._client.runs_batches else None
+        body = plain_body(params) if is_plain and self._client.runs_batches else None
         if body is None:
             return cast("Any", await super().create(**params))
         try:
@@ -79,17 +72,6 @@ class BatchCompletions(AsyncCompletions):
             # An error of the provider; or what does not fit the SDK's types, taken as it is.
             options = sdk.FinalRequestOptions.construct(method="post", url="/chat/completions")
             return await self._client.answer_of(response, ChatCompletion, options)
-
-
-def _plain_body(params: dict[str, Any]) -> bytes | None:
-    """The body of a call whose parameters are plain JSON; None for any other.
-
-    Whatever is in it is then written, or rejected in its own words, by the SDK.
-    """
-    try:
-        return _plain_json.encode(params).encode()
-    except (TypeError, ValueError, RecursionError):
-        return None
 
 
 class BatchChat(AsyncChat):
@@ -255,7 +237,7 @@ class BatchOpenAI(openai.AsyncOpenAI):
     def response_to(
         self, endpoint: str, model: object, body: bytes, *, is_retry: bool = False
     ) -> Coroutine[Any, Any, CallResponse]:
-        """The response to the body of one call, to be awaited; it may have an error status.
+        """The response to the body of one call, to be awaited at once; it may be an error's.
 
         Raises:
             DoublewordBatchError: here or when awaited: there is no response; `as_sdk_error` makes
@@ -266,8 +248,9 @@ class BatchOpenAI(openai.AsyncOpenAI):
             raise AssertionError("a client of live calls only was asked to batch")
         if shared.uses_callers_loop:
             self._state.affinity.bind()
-        return shared.engine.call(
-            endpoint, model if isinstance(model, str) else "", body, is_retry=is_retry
+        named = model if isinstance(model, str) else ""
+        return shared.engine.response_of(
+            shared.engine.begin(endpoint, named, body, is_retry=is_retry)
         )
 
     async def answer_of(

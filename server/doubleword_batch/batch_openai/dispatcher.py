@@ -6,12 +6,12 @@ passed on becomes a job and a `BatchTask`, while the next group fills.
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from doubleword_batch.batch_openai.admission import admitted
-from doubleword_batch.batch_openai.answer_cache import AnswerCache, CallsUnderWay
+from doubleword_batch.batch_openai.answer_cache import AnswerCache, CallsUnderWay, has_retry
 from doubleword_batch.batch_openai.background import ResponseTask, as_response_body
 from doubleword_batch.batch_openai.batch_task import (
     FIRST_POLL_SHARE,
@@ -94,9 +94,7 @@ class Dispatcher:
                 ws.profile,
                 lambda group: self._spawn(self._start_batch(ws, group), group),
             )
-        self._send(
-            ws, [call for call in _wanted(calls) if not self._try_reuse_row(ws, known, call)]
-        )
+        self._send(ws, self._without_row(ws, known, _wanted(calls)))
 
     def _send(self, ws: "Workspace", new: list[Call]) -> None:
         """Let calls without a row wait for others, or go alone."""
@@ -175,6 +173,16 @@ class Dispatcher:
             calls = [call for call in asked if call.key in freed]
         return known
 
+    def _without_row(
+        self, ws: "Workspace", known: dict[bytes, list[CallRow]], calls: list[Call]
+    ) -> list[Call]:
+        """Those of the calls that get no row of an earlier call or of a table."""
+        may_share = self._options.share_identical or self._under_way.has_given_up
+        if not (known or may_share or has_retry(calls)):  # in a first run there is none to get
+            self._under_way.add(calls)
+            return calls
+        return [call for call in calls if not self._try_reuse_row(ws, known, call)]
+
     def _try_reuse_row(
         self, ws: "Workspace", known: dict[bytes, list[CallRow]], call: Call
     ) -> bool:
@@ -186,7 +194,7 @@ class Dispatcher:
         )
         if self._try_follow(call, leader):
             return True
-        self._under_way.add(call)
+        self._under_way.add([call])
         return call.key in known and self._try_stored_row(ws, known, call)
 
     def _try_stored_row(
@@ -276,7 +284,9 @@ class Dispatcher:
 
     async def _start_batch(self, ws: "Workspace", group: Sequence[Call]) -> None:
         """Make a job of those calls that are still wanted, and follow it."""
-        calls = [call for call in _wanted(group) if not self._try_take_over(call)]
+        calls = _wanted(group)
+        if self._under_way.has_given_up:
+            calls = [call for call in calls if not self._try_take_over(call)]
         late = self._cache.released_calls(calls)
         if late:  # who had them has gone since these calls came
             known = await self._look_up(ws, late)
@@ -367,10 +377,12 @@ class Dispatcher:
                 self._spawn(self._start_batch(ws, group), group)
 
 
-def _wanted(calls: Iterable[Call]) -> Iterator[Call]:
+def _wanted(calls: Iterable[Call]) -> list[Call]:
     """Those for which somebody waits; nobody may join the others, which are never sent."""
+    wanted: list[Call] = []
     for call in calls:
         if call.is_wanted:
-            yield call
+            wanted.append(call)
         else:
             call.has_outcome = True
+    return wanted

@@ -65,20 +65,11 @@ class BatchEngine:
         self._is_of_parent = False
         _engines.add(self)
 
-    async def call(
-        self, endpoint: str, model: str, body: bytes, *, is_retry: bool = False
-    ) -> CallResponse:
-        """The provider's response to one call; it may have an error status.
+    def begin(self, endpoint: str, model: str, body: bytes, *, is_retry: bool = False) -> Call:
+        """Begin a call, to be awaited with `response_of`.
 
         With `is_retry` the caller made the same call before and gave it up.
-
-        Raises:
-            CallFailedError: there is no response; other DoublewordBatchErrors likewise.
         """
-        return await self.response_of(self.begin(endpoint, model, body, is_retry=is_retry))
-
-    def begin(self, endpoint: str, model: str, body: bytes, *, is_retry: bool = False) -> Call:
-        """Begin a call, to be awaited with `response_of`; the arguments are those of `call`."""
         loop = asyncio.get_running_loop()
         delivery = self._deliveries.get(loop) or self._new_delivery(loop)
         future = loop.create_future()
@@ -88,7 +79,13 @@ class BatchEngine:
         return call
 
     async def response_of(self, call: Call) -> CallResponse:
-        """The response to a call that was begun in this event loop; as `call`."""
+        """The provider's response to a call that was begun in this event loop.
+
+        It may have an error status.
+
+        Raises:
+            CallFailedError: there is no response; other DoublewordBatchErrors likewise.
+        """
         call.delivery.add_caller()
         try:
             return await call.future

@@ -10,7 +10,6 @@ import shutil
 import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -23,48 +22,14 @@ from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.reuse.matches import chunks
 from doubleword_batch.jobs.store.call_rows import CallRows
 from doubleword_batch.jobs.store.ledger import Ledger
-from doubleword_batch.jobs.store.records import RANDOM_FINGERPRINT
+from doubleword_batch.jobs.store.records import RANDOM_FINGERPRINT, EndedRow
 from doubleword_batch.jobs.store.staging import clear_building_mark, publish_folder, staging_folder
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
-from doubleword_batch.requests import ROW_PREFIX, RequestFile, RequestKeys
+from doubleword_batch.requests import ROW_PREFIX, RequestFile
 
 _ROWS_AT_ONCE = 2_000
 _LINES_AT_ONCE = 200
 _ABANDONED_SECONDS = 7 * 86_400.0
-
-
-class FinishedRow(msgspec.Struct, frozen=True, gc=False):
-    """A row that has its outcome.
-
-    Attributes:
-        row: its number in the job.
-        outcome: as in the ledger.
-        cause: of an outcome without an answer.
-        message: the same, in words.
-        line: the provider's result line; None when it has none for the row.
-    """
-
-    row: int
-    outcome: str
-    cause: str | None
-    message: str | None
-    line: bytes | None
-
-
-def keys_of_call(
-    provider: str, server: str, endpoint: str, body: bytes
-) -> tuple[bytes, bytes | None]:
-    """What a call is remembered by: whom it asks, where, and what; see `RequestKeys`.
-
-    The rows of tables have such keys, too: an answer to one is an answer to the other.
-
-    Returns:
-        The key, and the one that versions before this one remembered it by, where it differs.
-    """
-    return _keys_of(provider, server, endpoint).keys_of_body(body)
-
-
-_keys_of = lru_cache(maxsize=64)(RequestKeys)
 
 
 def job_of_calls(
@@ -163,16 +128,19 @@ def bodies_of(job: StoredJob) -> list[bytes]:
         return [bytes(decode(line).body) for line in lines]
 
 
-def finished_rows(job: StoredJob, wanted: Iterable[int]) -> list[FinishedRow]:
+def finished_rows(job: StoredJob, wanted: Iterable[int]) -> list[EndedRow]:
     """Those of the wanted rows that have their outcome, each with its line."""
     rows = set(wanted)
     with closing(StoredLines(job)) as lines:
-        return [
-            FinishedRow(entry.row, entry.outcome, entry.cause, entry.message, lines.line(entry))
+        finished = [
+            ended
             for chunk in chunks(sorted(rows), _ROWS_AT_ONCE)
-            for entry in job.ledger.ended_between(chunk[0], chunk[-1])
-            if entry.row in rows
+            for ended in job.ledger.ended_between(chunk[0], chunk[-1])
+            if ended.row in rows
         ]
+        for ended in finished:
+            ended.line = lines.line(ended)
+    return finished
 
 
 class _Body(msgspec.Struct):

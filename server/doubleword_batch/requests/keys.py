@@ -7,6 +7,7 @@ are one. Inside of the fields order counts: that of a schema's properties change
 answers. Of a body with neither such numbers nor nulls, the key is what it always was.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from typing import Any, NamedTuple, cast
@@ -16,6 +17,7 @@ import msgspec
 KEY_BYTES = 16
 
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class BodyPieces(NamedTuple):
@@ -64,12 +66,20 @@ class RequestKeys:
         With it the former key where that was another (see `keys_of_fields`).
         """
         try:
-            decoded = msgspec.json.decode(body)
-            if isinstance(decoded, dict):
-                return self.keys_of_fields(cast("dict[str, Any]", decoded))
+            fields = _decode_without_whole_floats(body)
+            if None in fields.values():
+                return self._of_sorted(_without_nulls(fields)), self._of_sorted(fields)
+            return self._of_sorted(fields), None
+        except _WholeFloatError:
+            return self._keys_of_decoded(body)
         except (ValueError, RecursionError):
-            pass
-        return self._hashed(body), None
+            return self._hashed(body), None
+
+    def _keys_of_decoded(self, body: bytes) -> tuple[bytes, bytes | None]:
+        try:
+            return self.keys_of_fields(_decode(body))
+        except (ValueError, RecursionError):
+            return self._hashed(body), None
 
     def of_fields(self, fields: dict[str, Any]) -> bytes:
         """The key of a body by its fields."""
@@ -85,7 +95,8 @@ class RequestKeys:
         return key, None if plain is fields else self._of_sorted(fields)
 
     def _of_sorted(self, fields: dict[str, Any]) -> bytes:
-        return self._hashed(_encode({name: fields[name] for name in sorted(fields)}))
+        asked = self._asked + _encode(dict(sorted(fields.items())))
+        return sha256(asked).digest()[:KEY_BYTES]
 
     def _hashed(self, body: bytes) -> bytes:
         return sha256(self._asked + body).digest()[:KEY_BYTES]
@@ -98,9 +109,28 @@ def by_value(fields: dict[str, Any]) -> dict[str, Any]:
         The same object where there is nothing to change.
     """
     plain = _numbers_by_value(fields) if _has_whole_floats(fields.values()) else fields
-    if None in plain.values():
-        return {name: value for name, value in plain.items() if value is not None}
-    return plain
+    return _without_nulls(plain) if None in plain.values() else plain
+
+
+def _without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+class _WholeFloatError(Exception):
+    """A body has 1.0, or the like, or a number beyond all floats."""
+
+
+def _float_with_fraction(text: str) -> float:
+    value = float(text)
+    if value.is_integer() or math.isinf(value):
+        raise _WholeFloatError
+    return value
+
+
+# Few bodies have any number with a point: those that have none cost nothing more.
+_decode_without_whole_floats = msgspec.json.Decoder(
+    dict[str, Any], float_hook=_float_with_fraction
+).decode
 
 
 def _has_whole_floats(values: Iterable[Any]) -> bool:

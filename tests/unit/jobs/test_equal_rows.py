@@ -26,6 +26,26 @@ json_values = st.recursive(
 bodies = st.dictionaries(st.text(max_size=6), json_values, max_size=5)
 
 
+numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+values = st.recursive(
+    st.booleans() | numbers | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
+)
+
+
+def respelt(value, chance):
+    """The same value as JSON, its numbers written in another way."""
+    if isinstance(value, dict):
+        members = (f"{json.dumps(name)}: {respelt(field, chance)}" for name, field in value.items())
+        return "{" + ", ".join(members) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(respelt(item, chance) for item in value) + "]"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return chance.choice([f"{value}", f"{value}.0", f"{value}e0", f"{value}0E-1"])
+    return json.dumps(value)
+
+
 @settings(max_examples=40)
 @given(bodies, st.randoms())
 def test_a_key_does_not_depend_on_the_order_or_the_spelling_of_a_bodys_fields(body, chance):
@@ -35,6 +55,30 @@ def test_a_key_does_not_depend_on_the_order_or_the_spelling_of_a_bodys_fields(bo
     first = msgspec.json.encode(body)
     second = msgspec.json.format(msgspec.json.encode({name: body[name] for name in names}))
     assert keys.keys_of_body(first)[0] == keys.keys_of_body(second)[0]
+
+
+@settings(max_examples=60)
+@given(st.dictionaries(st.text(max_size=6), st.none() | values, max_size=4), st.randoms())
+def test_a_call_and_a_row_of_a_table_have_the_same_keys(body, chance):
+    keys = RequestKeys("p", "s", "/v1/chat/completions")
+    text = respelt(body, chance).encode()
+    assert keys.keys_of_body(text) == keys.keys_of_fields(msgspec.json.decode(text))
+
+
+@pytest.mark.parametrize("depth", [*range(940, 1000, 3), 5_000])
+def test_however_deep_a_body_nests_it_has_a_key(depth):
+    keys = RequestKeys("p", "s", "/v1/chat/completions")
+    body = b'{"a":' + b"[" * depth + b"]" * depth + b"}"
+    assert keys.keys_of_body(body) == keys.keys_of_body(body)
+
+
+@pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"1" * 400 + b".0"])
+def test_a_number_beyond_all_floats_is_asked_as_it_is_written(number):
+    keys = RequestKeys("p", "s", "/v1/chat/completions")
+    key, former = keys.keys_of_body(b'{"a":%b}' % number)
+    assert former is None
+    assert key != keys.keys_of_body(b'{"a": %b}' % number)[0]
+    assert key != keys.keys_of_body(b'{"a":null}')[0]
 
 
 @pytest.mark.parametrize(
@@ -54,26 +98,6 @@ def test_a_key_does_not_depend_on_the_order_or_the_spelling_of_a_bodys_fields(bo
 def test_other_requests_have_other_keys(first, second):
     keys = RequestKeys("p", "s", "/v1/chat/completions")
     assert keys.keys_of_body(first)[0] != keys.keys_of_body(second)[0]
-
-
-numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
-values = st.recursive(
-    st.booleans() | numbers | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
-    max_leaves=6,
-)
-
-
-def respelt(value, chance):
-    """The same value as JSON, its numbers written in another way."""
-    if isinstance(value, dict):
-        members = (f"{json.dumps(name)}: {respelt(field, chance)}" for name, field in value.items())
-        return "{" + ", ".join(members) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(respelt(item, chance) for item in value) + "]"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return chance.choice([f"{value}", f"{value}.0", f"{value}e0", f"{value}0E-1"])
-    return json.dumps(value)
 
 
 @settings(max_examples=60)

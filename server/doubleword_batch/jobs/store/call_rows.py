@@ -7,6 +7,7 @@ and stands for an equal call while it is answered, or on its way in a job that w
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, repeat
 from typing import Any
 
 from doubleword_batch.jobs.store.jobs import Store
@@ -73,7 +74,7 @@ class CallRows:
         self._store.execute_many(
             "INSERT INTO remembered (key, job, row) VALUES (?, ?, ?)",
             # In the order of the index, where neighbours then share a page.
-            sorted((key, job, row) for row, key in enumerate(keys, start=1)),
+            sorted(zip(keys, repeat(job), count(1), strict=False)),
         )
 
     def is_empty(self) -> bool:

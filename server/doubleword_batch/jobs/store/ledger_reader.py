@@ -9,7 +9,14 @@ from itertools import starmap
 from typing import Any, TypeVar
 
 from doubleword_batch.jobs.store.database import Database
-from doubleword_batch.jobs.store.records import OUTCOMES, UNANSWERED, Entry, Origin, RowOutcome
+from doubleword_batch.jobs.store.records import (
+    OUTCOMES,
+    UNANSWERED,
+    EndedRow,
+    Entry,
+    Origin,
+    RowOutcome,
+)
 
 ASKED_AS_BUILT = """
     NOT EXISTS (SELECT 1 FROM batch_runs JOIN parts ON parts.id = batch_runs.part
@@ -39,6 +46,7 @@ _ROWS_OF_FILE = f"""
 """  # noqa: S608  # our own words
 _ENTRY = ", ".join(Entry.__struct_fields__)
 _Read = TypeVar("_Read", bound=RowOutcome)
+_ENDED_ROW = ", ".join(name for name in EndedRow.__struct_fields__ if name != "line")
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,14 +246,14 @@ class LedgerReader:
             (self.job, outcome, cause, limit),
         )
 
-    def ended_between(self, first: int, last: int) -> list[Entry]:
+    def ended_between(self, first: int, last: int) -> list[EndedRow]:
         """The rows from `first` to `last` that have their outcome, in the order of their lines."""
         found = self.database.query(
-            f"SELECT {_ENTRY} FROM ledger WHERE job = ? AND row BETWEEN ? AND ? "  # noqa: S608  # columns are ours
+            f"SELECT {_ENDED_ROW} FROM ledger WHERE job = ? AND row BETWEEN ? AND ? "  # noqa: S608  # columns are ours
             "AND outcome != 'pending' ORDER BY batch_run, kind, offset",
             (self.job, first, last),
         )
-        return list(starmap(Entry, found))
+        return list(starmap(EndedRow, found))
 
     def rows_of_adopted(self, custom_ids: Sequence[str]) -> dict[str, int]:
         """The rows of an adopted job's custom_ids, as far as there are any."""

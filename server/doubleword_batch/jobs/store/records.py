@@ -268,6 +268,26 @@ class Entry(RowOutcome, frozen=True, gc=False):
     output_tokens: int | None
 
 
+class EndedRow(msgspec.Struct, gc=False):
+    """A row that has its outcome: the attributes are those of its entry in the ledger, and `line`.
+
+    Attributes:
+        cause: of an outcome without an answer.
+        message: the same, in words.
+        line: the provider's result line, once it was read; None when it has none for the row.
+    """
+
+    row: int
+    outcome: str
+    cause: str | None
+    message: str | None
+    batch_run: int | None
+    kind: str | None
+    offset: int | None
+    size_bytes: int | None
+    line: bytes | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """An earlier job from which answers were taken, as it was then.

@@ -16,7 +16,7 @@ from doubleword_batch.atomic_files import as_store_error, not_written, sync_fold
 from doubleword_batch.errors import StoreError
 from doubleword_batch.jobs.job import ASYNC, StoredJob
 from doubleword_batch.jobs.store.ledger import TAKEN
-from doubleword_batch.jobs.store.records import ANSWERED, RowOutcome
+from doubleword_batch.jobs.store.records import ANSWERED, EndedRow, RowOutcome
 from doubleword_batch.jobs.sync.answers import Answer
 from doubleword_batch.jobs.sync.parse import answer_in
 from doubleword_batch.open_files import NO_LINK, is_plain_file
@@ -73,7 +73,7 @@ class StoredLines:
         line = self.line(entry)
         return None if line is None else answer_in(line)
 
-    def line(self, entry: RowOutcome) -> bytes | None:
+    def line(self, entry: RowOutcome | EndedRow) -> bytes | None:
         """The line that an entry of the ledger points at, None where it points at none.
 
         Raises:
@@ -88,12 +88,15 @@ class StoredLines:
                 return None
             copy = self._opened(entry)
         size_bytes = entry.size_bytes or 0
+        start = offset - copy.begin
+        if 0 <= start <= len(copy.window) - size_bytes:
+            return copy.window[start : start + size_bytes]
         line = copy.read(offset, size_bytes)
         if len(line) < size_bytes:
             raise _gone(self._job, copy.path)
         return line
 
-    def _opened(self, entry: RowOutcome) -> "_Copy":
+    def _opened(self, entry: RowOutcome | EndedRow) -> "_Copy":
         path = stored_lines_path(self._job, entry.batch_run or 0, entry.kind or "output")
         if entry.kind == TAKEN:
             path = reused_lines_path(self._job.folder)
@@ -121,20 +124,18 @@ class _Copy:
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         self.path = path
         self._file = FileIO(path)
-        self._window = b""
-        self._begin = 0
+        self.window = b""
+        self.begin = 0  # where in the file the window begins
 
     def read(self, offset: int, size_bytes: int) -> bytes:
-        start = offset - self._begin
-        end = start + size_bytes
-        if start >= 0 and end <= len(self._window):
-            return self._window[start:end]
+        """A line that is not in the window; less than the line where the file is cut short."""
+        start = offset - self.begin
         is_near = -_WINDOW_BYTES < start < 2 * _WINDOW_BYTES
-        self._begin = max(offset - _WINDOW_BYTES // 4, 0) if is_near else offset
-        self._file.seek(self._begin)
-        wanted = offset - self._begin + size_bytes
-        self._window = self._file.read(max(wanted, _WINDOW_BYTES) if is_near else wanted)
-        return self._window[offset - self._begin :][:size_bytes]
+        self.begin = max(offset - _WINDOW_BYTES // 4, 0) if is_near else offset
+        self._file.seek(self.begin)
+        wanted = offset - self.begin + size_bytes
+        self.window = self._file.read(max(wanted, _WINDOW_BYTES) if is_near else wanted)
+        return self.window[offset - self.begin :][:size_bytes]
 
     def close(self) -> None:
         self._file.close()
