@@ -5,7 +5,7 @@ streams, types) and below it (live calls) is the SDK's own.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -234,14 +234,14 @@ class BatchOpenAI(openai.AsyncOpenAI):
                 return await self._live(cast_to, options, stream=stream, stream_cls=stream_cls)
         raise as_sdk_error(self, error, self.url_of(options.url)) from error
 
-    def response_to(
+    async def response_to(
         self, endpoint: str, model: object, body: bytes, *, is_retry: bool = False
-    ) -> Coroutine[Any, Any, CallResponse]:
-        """The response to the body of one call, to be awaited at once; it may be an error's.
+    ) -> CallResponse:
+        """The response to the body of one call; it may be an error's.
 
         Raises:
-            DoublewordBatchError: here or when awaited: there is no response; `as_sdk_error` makes
-                an exception of the SDK's of it.
+            DoublewordBatchError: there is no response; `as_sdk_error` makes an exception of the
+                SDK's of it.
         """
         shared = self._state.shared
         if shared is None:
@@ -249,9 +249,8 @@ class BatchOpenAI(openai.AsyncOpenAI):
         if shared.uses_callers_loop:
             self._state.affinity.bind()
         named = model if isinstance(model, str) else ""
-        return shared.engine.response_of(
-            shared.engine.begin(endpoint, named, body, is_retry=is_retry)
-        )
+        call = shared.engine.begin(endpoint, named, body, is_retry=is_retry)
+        return await shared.engine.response_of(call)
 
     async def answer_of(
         self,
