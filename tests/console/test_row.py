@@ -97,12 +97,15 @@ def test_a_row_that_shares_an_answer_shows_the_request_that_was_sent(console, br
     assert "What of the same thing?" in request_on(browser, job, 3)
 
 
-def test_a_row_whose_request_file_is_gone_says_so_and_shows_the_rest(console, browser, tmp_path):
-    source = tmp_path / "gone.csv"
-    source.write_text("text\nof a lost file\n", encoding="utf-8")
+@pytest.mark.parametrize("left", [None, b"", b'{"custom_id":"r1","bo'])
+def test_a_row_whose_request_is_lost_says_so_and_shows_the_rest(console, browser, tmp_path, left):
+    source = tmp_path / "lost.csv"
+    source.write_text(f"text\nof a lost file {len(left or '')}\n", encoding="utf-8")
     job = finished(console, source, prompt="Judge {{ text }}")
     for path in (console.home / "jobs" / job).glob("part-*.jsonl"):
         path.unlink()
+        if left is not None:
+            path.write_bytes(left)
     page = browser.get(f"/jobs/{job}/rows/1").text
     assert "The request is not on this machine" in page
     assert "of a lost file" in page

@@ -154,7 +154,7 @@ def _request_body(job: StoredJob, entry: Entry) -> dict[str, Any]:
         entry = job.ledger.entry(entry.shares) or entry
     for part in job.parts():
         if part.number == entry.part:
-            with suppress(StoreError):  # the file is gone
+            with suppress(StoreError, ValueError):  # the file is gone, or empty
                 if job.source is not None:
                     return _body_in(_line_with(job.request_file(part), entry.custom_id))
                 for _, line in requests_of(job, part, iter([entry])):
