@@ -182,7 +182,7 @@ async def test_a_damaged_database_is_made_again(reviews):
 )
 def test_the_query_that_is_advised_quotes_a_name_of_several_words(written, taken):
     error = InputError("x", details={"column": taken, "near": "Star Rating"})
-    advised = query.corrected(f"SELECT {written} FROM results", error)
+    advised = query.with_nearest_column(f"SELECT {written} FROM results", error)
     assert advised == 'SELECT "Star Rating" FROM results'
 
 
