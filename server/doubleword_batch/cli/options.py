@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.loose_json import value_or_text
 from doubleword_batch.saved_text import decode_saved
 from doubleword_batch.variables import dollars
 
@@ -208,6 +207,8 @@ def _cascade(model: str | None, target: float | None) -> dict[str, Any]:
 
 def params_of(given: list[str] | None, option: str = "--param") -> dict[str, Any]:
     """`NAME=VALUE` pairs as an object; a value that is not JSON is text."""
+    from doubleword_batch.loose_json import value_or_text
+
     params: dict[str, Any] = {}
     for pair in given or ():
         name, equals, value = pair.partition("=")

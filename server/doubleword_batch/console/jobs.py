@@ -10,7 +10,6 @@ from starlette.routing import Route
 from doubleword_batch.console.context import amount_of, console_of, form_of, name_of
 from doubleword_batch.console.render import go_to, job_url, page, usd
 from doubleword_batch.errors import InputError
-from doubleword_batch.loose_json import value_or_text
 
 if TYPE_CHECKING:
     from doubleword_batch.library.views import FailureGroup, JobSummary
@@ -206,6 +205,8 @@ async def retry(request: Request) -> Response:
 
 
 def _params(fields: Any) -> dict[str, Any] | None:
+    from doubleword_batch.loose_json import value_or_text
+
     name = fields.get("param", "").strip()
     return {name: value_or_text(fields.get("value", ""))} if name else None
 
