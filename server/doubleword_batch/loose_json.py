@@ -17,7 +17,7 @@ import math
 import re
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -30,6 +30,8 @@ DEEPEST_TAKEN = 500
 How deep a parser reads depends on the Python: about 1,000 before 3.13, and many more after. What is
 taken here is taken everywhere.
 """
+
+DEEPEST_HINT = f"At most {DEEPEST_TAKEN} lists and objects may stand inside each other."
 
 _MOST_DIGITS = 300  # a float has no more, and longer texts are slow to turn into a number
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -99,6 +101,22 @@ def is_too_deep(data: bytes) -> bool:
             if depth > DEEPEST_TAKEN:
                 return True
     return False
+
+
+def is_value_too_deep(value: Any) -> bool:
+    """The same of a value, such as a program gives; one that holds itself has no end."""
+    level = [value]
+    for _ in range(DEEPEST_TAKEN + 1):
+        inner: dict[int, Any] = {}  # each once, however many hold it
+        for holder in level:
+            if isinstance(holder, dict | list | tuple):
+                held = cast("dict[Any, Any]", holder)
+                values = held.values() if isinstance(holder, dict) else held
+                inner.update((id(item), item) for item in values)
+        if not inner:
+            return False
+        level = list(inner.values())
+    return True
 
 
 def _is_flat(data: bytes) -> bool:

@@ -196,3 +196,43 @@ def test_rows_of_objects_are_joined_where_a_link_leads_to_the_state_directory(tm
     results = run(REVIEWS, prompt=PROMPT, settings=Settings.from_environment(environment))
     assert results.reply.warnings == []
     assert [row["stars"] for row in results.rows()] == [5, 1]
+
+
+def nested_without_end():
+    value = {}
+    for _ in range(5_000):
+        value = {"a": value}
+    return value
+
+
+def holds_itself():
+    value = {}
+    value["a"] = value
+    return value
+
+
+@pytest.mark.parametrize("make", [nested_without_end, holds_itself])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (lambda value: {"response_schema": value}, "response_schema is nested too deeply."),
+        (lambda value: {"params": {"stop": value}}, "The parameter stop is nested too deeply."),
+    ],
+)
+def test_a_schema_or_parameter_nested_without_end_is_refused(settings, reviews, make, given, words):
+    with pytest.raises(InputError) as error:
+        run(reviews, prompt=PROMPT, settings=settings, **given(make()))
+    assert error.value.message == words
+
+
+@pytest.mark.parametrize("role", ["user", "system"])
+def test_a_prompt_of_messages_is_refused_with_what_to_give(settings, reviews, role):
+    with pytest.raises(InputError) as error:
+        run(reviews, prompt=[{"role": role, "content": PROMPT}], settings=settings)
+    assert error.value.code == "invalid_template"
+    assert "as system" in error.value.hint
+
+
+def test_a_prompt_that_is_no_text_is_refused(settings, reviews):
+    with pytest.raises(InputError, match="must be a text"):
+        run(reviews, prompt=7, settings=settings)

@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doubleword_batch.loose_json import decode, decode_relaxed_or_none
+from doubleword_batch.loose_json import (
+    decode,
+    decode_relaxed_or_none,
+    is_too_deep,
+    is_value_too_deep,
+)
 
 VALUES = st.recursive(
     st.none()
@@ -61,3 +66,23 @@ def test_relaxed_reading_takes_time_that_grows_with_the_text_alone(piece):
     for before in ("{", '["', "['", "[1,"):
         decode_relaxed_or_none(before + piece * (100_000 // len(piece)))
     assert time.process_time() - begin < 10
+
+
+def test_a_value_that_many_hold_is_looked_at_once():
+    value = []
+    for _ in range(400):
+        value = [value, value]
+    assert not is_value_too_deep(value)
+
+
+def nested(depth):
+    value = 1
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("depth", [0, 1, 499, 500, 501, 502])
+def test_a_value_is_as_deep_as_its_text(depth):
+    text = '{"a":' * depth + "1" + "}" * depth
+    assert is_value_too_deep(nested(depth)) == is_too_deep(text.encode()) == (depth > 500)

@@ -7,7 +7,12 @@ from typing import Any, cast
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.jobs.job import Workspace
-from doubleword_batch.loose_json import DEEPEST_TAKEN, decode_or_none, is_too_deep
+from doubleword_batch.loose_json import (
+    DEEPEST_HINT,
+    decode_or_none,
+    is_too_deep,
+    is_value_too_deep,
+)
 from doubleword_batch.open_files import not_readable, open_regular
 from doubleword_batch.paths import Roots
 from doubleword_batch.saved_text import MARK, decode_saved
@@ -28,13 +33,16 @@ def read_prompt(given: str, roots: Roots) -> tuple[str, Path | None]:
     Raises:
         InputError: it names a file that is not there, may not be read, or is not UTF-8.
     """
-    given = given.removeprefix(MARK)  # a shell passes it on
+    if isinstance(cast("object", given), str):
+        given = given.removeprefix(MARK)  # a shell passes it on
     if messages_in(given) is not None:
         raise InputError(
             "The prompt is a list of messages, and would be sent as plain text.",
             hint="Give what the user says as the prompt, and what the system says as system.",
             code="invalid_template",
         )
+    if not isinstance(cast("object", given), str):
+        raise InputError("The prompt must be a text.", code="invalid_template")
     if given.startswith("@@"):
         return given[1:], None
     if not _is_path(given.strip()):
@@ -88,18 +96,18 @@ def read_schema(ws: Workspace, given: dict[str, Any] | str | None) -> dict[str, 
     Raises:
         InputError: code `invalid_schema`, or `not_readable`.
     """
-    if given is None or isinstance(given, dict):
+    if given is None:
+        return None
+    if isinstance(given, dict):
+        if is_value_too_deep(given):
+            raise _nested_too_deeply()
         return given
     text = given.removeprefix(MARK)
     if not text.lstrip().startswith("{"):
         path = _schema_path(ws, text)
         text = _text_in(path, _LARGEST_SCHEMA_BYTES, "schema", "invalid_schema")
     if is_too_deep(text.encode("utf-8", "surrogatepass")):
-        raise InputError(
-            "response_schema is nested too deeply.",
-            hint=f"At most {DEEPEST_TAKEN} lists and objects may stand inside each other.",
-            code="invalid_schema",
-        )
+        raise _nested_too_deeply()
     try:
         schema = json.loads(text)
     except ValueError as error:
@@ -116,6 +124,12 @@ def read_schema(ws: Workspace, given: dict[str, Any] | str | None) -> dict[str, 
             "response_schema is not an object.", hint="Give a JSON Schema.", code="invalid_schema"
         )
     return cast("dict[str, Any]", schema)
+
+
+def _nested_too_deeply() -> InputError:
+    return InputError(
+        "response_schema is nested too deeply.", hint=DEEPEST_HINT, code="invalid_schema"
+    )
 
 
 def _schema_path(ws: Workspace, text: str) -> Path:

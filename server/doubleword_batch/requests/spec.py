@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from doubleword_batch.errors import InputError, Next, quote_untrusted
+from doubleword_batch.loose_json import DEEPEST_HINT, is_value_too_deep
 from doubleword_batch.models import ENDPOINTS
 from doubleword_batch.plain_text import is_plain
 from doubleword_batch.providers import Profile
@@ -204,6 +205,11 @@ def check_params(params: Mapping[str, Any]) -> None:
             raise InputError(
                 f"There is no parameter {quote_untrusted(name, 60).strip('«»')}.",
                 hint=f"Did you mean {meant}?",
+            )
+        if is_value_too_deep(value):
+            raise InputError(
+                f"The parameter {quote_untrusted(name, 60).strip('«»')} is nested too deeply.",
+                hint=DEEPEST_HINT,
             )
         if name == "params" and isinstance(value, Mapping):
             raise InputError(
