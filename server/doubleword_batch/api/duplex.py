@@ -40,7 +40,7 @@ _HTTPCORE_ERRORS = (
 
 
 class DuplexTransport(httpx.AsyncBaseTransport):
-    """Sends requests that have a body in threads of their own, and all others asynchronously.
+    """Sends each POST in a thread of its own, and all other requests asynchronously.
 
     Raises:
         ImportError, ValueError, httpx.InvalidURL: the proxy is of a kind that is not known.
