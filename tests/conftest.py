@@ -31,8 +31,8 @@ LONG_FOLDERS = (
 
 
 def pytest_xdist_auto_num_workers():
-    """Two workers more than cores: many tests wait for processes of their own, and for clocks."""
-    return (os.cpu_count() or 1) + 2
+    """One worker more than cores: many tests wait for processes of their own."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items):
