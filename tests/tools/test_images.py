@@ -98,5 +98,5 @@ async def test_images_for_a_model_that_sees_none_are_refused_when_the_job_is_bui
     order = {"source": source, "prompt": "What is {{ name }}?", "model": "openai/gpt-oss-20b"}
     async with agent(Settings.from_environment(variables)) as a:
         reply = await a.fails("create_batch_file", **order, **column)
-    assert "openai/gpt-oss-20b sees no images" in reply["error"]["message"]
+    assert "openai/gpt-oss-20b does not take images" in reply["error"]["message"]
     assert "Name a vision model" in reply.text

@@ -1,4 +1,4 @@
-"""Rows into request files, and request files checked: synchronous, streaming, in flat memory."""
+"""Builds request files from rows and checks them: synchronous, streaming, in constant memory."""
 
 from doubleword_batch.requests.build import BuildResult, Sharing, build_request_files
 from doubleword_batch.requests.findings import Problem, ProblemGroup, ValidationReport

@@ -1,4 +1,4 @@
-"""Rows into request files: streaming, whole or not at all, every row accounted for."""
+"""Builds request files from rows: streaming, all or nothing, every row accounted for."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -37,10 +37,10 @@ class Sharing:
     """How equal requests become one.
 
     Attributes:
-        keys: makes the keys by which requests are equal.
-        first_row: called with a row's number and key; returns the row before it whose request will
-            do for this one too, if there is one.
-        on_rows: called with up to 1,000 (row number, custom_id, that row) at a time.
+        keys: makes the requests' keys; requests with the same key are equal.
+        first_row: called with a row's number and key; returns the earlier row whose request also
+            answers this one, or None.
+        on_rows: called with up to 1,000 (row number, custom_id, earlier row) at a time.
     """
 
     keys: RequestKeys
@@ -54,14 +54,14 @@ class BuildResult:
 
     Attributes:
         files: the request files, in order.
-        rows: rows read, those left out included.
+        rows: rows read, including those left out.
         input_tokens: estimate: bytes of the bodies / 4, with 1,000 tokens for an image.
         output_tokens: estimate, see `estimate_output_tokens`.
         left_out: the first 20 rows that were left out.
         left_out_causes: how many were left out, by cause; `blank` for blank rows.
-        source_rows: rows of the whole source; None where it was not read to its end.
+        source_rows: rows of the whole source; None if it was not read to its end.
         warnings: what a person should look at before spending money.
-        first_files: how many of the files go before the others, as a first wave; 0 for none.
+        first_files: how many of the files are sent before the others, as a first wave; 0 for none.
     """
 
     files: tuple[RequestFile, ...]
@@ -76,7 +76,7 @@ class BuildResult:
 
     @property
     def requests(self) -> int:
-        """Lines of all files."""
+        """The number of requests in all files."""
         return sum(file.requests for file in self.files)
 
 
@@ -97,25 +97,25 @@ def build_request_files(
 ) -> BuildResult:
     """Write the request files `part-0001.jsonl`, ... for the rows of a source.
 
-    Memory does not grow with the rows. Rows that are blank where the prompt looks, and rows that
-    are too large for the provider, are left out and reported; `spec.blanks` and `spec.on_bad_row`
-    change that. Any other fault of a row stops the build, which then names the first ten such rows
-    and leaves no file.
+    Memory does not grow with the rows. Rows that are blank in every column the prompt uses, and
+    rows that are too large for the provider, are left out and reported; `spec.blanks` and
+    `spec.on_bad_row` change that. Any other fault in a row stops the build: the error names the
+    first ten such rows, and no file is left behind.
 
     Args:
         source: the rows.
         spec: what to ask of each row.
         profile: the provider's limits.
-        folder: where the files go; made if it is not there.
-        limit: make requests of so many rows from the start (a pilot); the others are counted.
-        copy_rows: keep what the prompt takes from the rows there, too (see `row_copy.py`).
+        folder: where the files go; created if it does not exist.
+        limit: make requests only from this many rows at the start (a pilot) and count the others.
+        copy_rows: also keep there what the prompt takes from the rows (see `row_copy.py`).
         on_rows: called with up to 1,000 (row number, custom_id, number of the file) at a time, for
             every line written.
-        on_left_out: called with the other rows, up to 1,000 at a time.
-        sharing: how rows may share a request; None for a request of each row's own.
+        on_left_out: called with the rows left out, up to 1,000 at a time.
+        sharing: how rows may share a request; None gives every row its own request.
         on_progress: called with the number of rows so far, about every 1,000 rows and at the end.
         cancelled: called every 100 rows; True stops the build.
-        quota: for all files together; None for no bound.
+        quota: for all files together; None for no limit.
 
     Raises:
         InputError: the spec (see `check_spec`, `Template`), the limit or rows (see `open_source`)
@@ -149,7 +149,7 @@ def build_request_files(
 def _lines_and_warnings(
     source: Source, spec: RequestSpec, profile: Profile, sharing: Sharing | None
 ) -> tuple[RequestLines, tuple[str, ...]]:
-    """What makes the lines, and what to say of the spec beside these columns."""
+    """What makes the request lines, and the warnings about the spec."""
     keys = None if sharing is None else sharing.keys
     try:
         warnings = check_spec(spec, source.columns, profile)
@@ -163,7 +163,7 @@ def _lines_and_warnings(
 
 @dataclass(slots=True)
 class _Build:
-    """One run over the rows and what it counts."""
+    """One pass over the rows, and its counts."""
 
     lines: RequestLines
     writer: RequestFileWriter
@@ -188,7 +188,7 @@ class _Build:
     def run(self, source: Source, limit: int | None) -> None:
         try:
             self._read(source, limit)
-        finally:  # also where the source cannot be read any further
+        finally:  # also when the rest of the source cannot be read
             self._faults.raise_if_any()
         self._report()
         if not self.requests:
@@ -264,7 +264,7 @@ class _Build:
             self._faults.add(number, fault)
 
     def _count_rest(self, source: Source, read: int, records: Iterator[Row]) -> None:
-        """Count the rows after a pilot's, where that does not take long."""
+        """Count the rows after the pilot's, unless that takes too long."""
         if (known := source.row_count()) is not None:
             self.source_rows = known
             return
@@ -305,7 +305,7 @@ class _Build:
 
 
 def _blank_in_part(lines: RequestLines) -> tuple[str, ...]:
-    """What to say of rows that are asked without something that the prompt inserts."""
+    """Warnings about rows that are sent although a column the prompt inserts is blank."""
     return tuple(
         f"{rows} {'row is' if rows == 1 else 'rows are'} blank in {quote_untrusted(column, 60)}, "
         "which the prompt uses: sent without it."
@@ -314,7 +314,7 @@ def _blank_in_part(lines: RequestLines) -> tuple[str, ...]:
 
 
 def _below_a_title(error: InputError, source: Source) -> InputError:
-    """The error, with the line of the file that names the column which the source does not have."""
+    """The error; its hint names the line of the file that has the unknown column's name, if any."""
     if error.code != "unknown_column":
         return error
     line = source.line_naming(error.details["column"])
@@ -331,7 +331,7 @@ def _prompts(spec: RequestSpec) -> str:
 
 
 def _left_as_text(spec: RequestSpec, source: Source) -> tuple[str, ...]:
-    """What to say of columns in single braces, which the prompt holds as they stand."""
+    """A warning about columns in single braces, which the prompt does not insert."""
     pairs = single_brace_columns(_prompts(spec), source.columns)
     if not pairs:
         return ()

@@ -1,4 +1,4 @@
-"""What a check of a request file finds: every kind of fault, and the report of them."""
+"""What a check of a request file can find: the kinds of problems, and the report."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ _FIXES: dict[str, tuple[Severity, str]] = {
     "not_an_object": (_ERROR, "Write one JSON object on each line, not an array or a bare value."),
     "missing_field": (_ERROR, "Give every line custom_id, method, url and body."),
     "wrong_type": (_ERROR, "custom_id, method, url and body.model are strings, body an object."),
-    "custom_id_missing": (_ERROR, "Give every line a custom_id that tells it from all others."),
+    "custom_id_missing": (_ERROR, "Give every line a custom_id of its own."),
     "custom_id_too_long": (_ERROR, "Shorten the custom_id to the provider's limit."),
     "custom_id_not_header_safe": (_ERROR, "Use printable ASCII characters in custom_id."),
     "custom_id_duplicate": (_ERROR, "Make every custom_id unique; results are matched by it."),
@@ -31,7 +31,7 @@ _FIXES: dict[str, tuple[Severity, str]] = {
     "model_unknown": (_ERROR, "Name one of the provider's models."),
     "model_not_listed": (_WARNING, "Check the name: it is not in the provider's list."),
     "content": (_ERROR, "Give chat a list of messages, and the other endpoints text or a list."),
-    "image_for_text_model": (_ERROR, "Name a model that sees images, or leave the images out."),
+    "image_for_text_model": (_ERROR, "Name a model that takes images, or leave the images out."),
     "media_address": (_ERROR, "Send the content itself, or a plain https URL of a public server."),
     "stream": (_ERROR, "Remove stream: a batch cannot stream its answers."),
     "body_too_large": (_ERROR, "Shorten that request, or split it into several."),
@@ -43,7 +43,7 @@ _FIXES: dict[str, tuple[Severity, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault; line 0 is the file as a whole."""
+    """One problem; line 0 means the file as a whole."""
 
     line: int
     message: str
@@ -51,14 +51,14 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class ProblemGroup:
-    """All faults of one kind.
+    """All problems of one kind.
 
     Attributes:
         kind: such as `custom_id_duplicate`.
         severity: `error` (the provider refuses it, or rows get mixed up) or `warning`.
         count: how many lines.
         first: the first three.
-        fix: what to do.
+        fix: what to do about them.
     """
 
     kind: str
@@ -74,13 +74,13 @@ class ValidationReport:
 
     Attributes:
         path: the file.
-        requests: lines that are not blank, also broken ones.
-        size_bytes: of the file.
-        ok: there is no error; there may be warnings.
+        requests: lines that are not blank, including broken lines.
+        size_bytes: size of the file.
+        ok: there are no errors; there may be warnings.
         endpoint: the url of all lines, None if they differ or there is none.
         models: the first 10 in order of appearance.
         input_tokens: estimate: bytes of the lines / 4.
-        groups: errors first, each in order of appearance.
+        groups: errors before warnings, each in order of appearance.
     """
 
     path: Path

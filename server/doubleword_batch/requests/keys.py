@@ -1,10 +1,11 @@
-"""What a request asks, as a key of 16 bytes: equal keys, equal requests.
+"""Keys of 16 bytes that say what a request asks: requests with the same key are equal.
 
-A key is made of whom is asked, where, and the body; neither of the custom_id nor of the window. It
-is the same whatever made the request, a table or a single call. The order of the body's own fields
-says nothing, and neither does a field that is null, nor how a number is written: 1, 1.0 and 1e0
-are one. Inside of the fields order counts: that of a schema's properties changes what a model
-answers. Of a body with neither such numbers nor nulls, the key is what it always was.
+A key covers the provider, its server, the endpoint and the body, but not the custom_id or the
+completion window. It does not matter whether the request came from a table or from a single call,
+in which order the body's own fields stand, whether a field is null or missing, or how a number is
+written: 1, 1.0 and 1e0 are the same. Within a field order matters: the order of a schema's
+properties changes what a model answers. A body without such numbers or nulls has the same key as
+in earlier versions.
 """
 
 import math
@@ -24,8 +25,8 @@ class BodyPieces(NamedTuple):
     """A body as compact JSON, cut at the places where bodies differ.
 
     Attributes:
-        begin: what stands before the first place.
-        places: (name, what stands behind it) of each place.
+        begin: the text before the first place.
+        places: (name, the text after it) of each place.
     """
 
     begin: bytes
@@ -45,12 +46,12 @@ class RequestKeys:
         self._asked = b"\0".join((provider.encode(), server.encode(), endpoint.encode(), b""))
 
     def maker(self, body: BodyPieces) -> Callable[[Mapping[str, bytes]], bytes]:
-        """Make a function that gives the key of a body by what goes into its places.
+        """Make a function that computes a body's key from the texts for its places.
 
         Args:
-            body: an object whose fields are in order.
+            body: an object whose fields are sorted.
         """
-        begun = sha256(self._asked + body.begin)  # what is the same in all bodies is hashed once
+        begun = sha256(self._asked + body.begin)  # the part common to all bodies is hashed once
 
         def key_of(texts: Mapping[str, bytes]) -> bytes:
             key = begun.copy()
@@ -61,9 +62,9 @@ class RequestKeys:
         return key_of
 
     def keys_of_body(self, body: bytes) -> tuple[bytes, bytes | None]:
-        """The key of a body as JSON, however it is written; of what no parser reads, as it is.
+        """The key of a JSON body, and its key in earlier versions if that differs, else None.
 
-        With it the former key where that was another (see `keys_of_fields`).
+        See `keys_of_fields`. A body that cannot be parsed is hashed as it is.
         """
         try:
             fields = _decode_without_whole_floats(body)
@@ -82,13 +83,13 @@ class RequestKeys:
             return self._hashed(body), None
 
     def of_fields(self, fields: dict[str, Any]) -> bytes:
-        """The key of a body by its fields."""
+        """The key of a decoded body."""
         return self.keys_of_fields(fields)[0]
 
     def keys_of_fields(self, fields: dict[str, Any]) -> tuple[bytes, bytes | None]:
-        """The key of a body, and the one that versions before this one gave it, where it differs.
+        """The key of a decoded body, and its key in earlier versions if that differs, else None.
 
-        Those told 0 from 0.0, and a null from nothing; stores of that time hold such keys.
+        Earlier versions told 0 from 0.0 and null from a missing field; their stores hold such keys.
         """
         plain = by_value(fields)
         key = self._of_sorted(plain)
@@ -103,10 +104,10 @@ class RequestKeys:
 
 
 def by_value(fields: dict[str, Any]) -> dict[str, Any]:
-    """A decoded body without its null fields, and with whole numbers written without a point.
+    """A decoded body without its null fields, and with whole floats as integers.
 
     Returns:
-        The same object where there is nothing to change.
+        The same object if there is nothing to change.
     """
     plain = _numbers_by_value(fields) if _has_whole_floats(fields.values()) else fields
     return _without_nulls(plain) if None in plain.values() else plain
@@ -117,7 +118,7 @@ def _without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 class _WholeFloatError(Exception):
-    """A body has 1.0, or the like, or a number beyond all floats."""
+    """A body holds a whole float such as 1.0, or a number too large for a float."""
 
 
 def _float_with_fraction(text: str) -> float:
@@ -127,14 +128,14 @@ def _float_with_fraction(text: str) -> float:
     return value
 
 
-# Few bodies have any number with a point: those that have none cost nothing more.
+# Few bodies hold a float, and for those that hold none the hook costs nothing.
 _decode_without_whole_floats = msgspec.json.Decoder(
     dict[str, Any], float_hook=_float_with_fraction
 ).decode
 
 
 def _has_whole_floats(values: Iterable[Any]) -> bool:
-    """Whether 1.0, or the like, is anywhere in there: every body is looked at, and few have one."""
+    """Whether a whole float such as 1.0 is anywhere in the values."""
     for value in values:
         if type(value) is str:
             continue

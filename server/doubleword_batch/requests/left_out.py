@@ -1,4 +1,4 @@
-"""Rows that become no request: left out with an outcome, or faults that end the build together."""
+"""Rows that cannot become requests: left out with an outcome, or reported together as an error."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -16,8 +16,8 @@ class LeftOut(NamedTuple):
     Attributes:
         row: its number.
         outcome: `skipped` for a blank row, else `failed`.
-        cause: `blank`, `too_large`, or the code of what is wrong with it.
-        message: in words.
+        cause: `blank`, `too_large`, or an error code.
+        message: what is wrong with the row.
     """
 
     row: int
@@ -40,19 +40,19 @@ class LeftOutRows:
     _group: list[LeftOut] = field(default_factory=list[LeftOut])
 
     def add(self, row: LeftOut) -> None:
-        """Take one."""
+        """Count a row, and keep it for the next `taken`."""
         self.causes[row.cause] = self.causes.get(row.cause, 0) + 1
         self._group.append(row)
         if row.outcome != "skipped" and len(self.first) < _SHOWN:
             self.first.append(row)
 
     def taken(self) -> list[LeftOut]:
-        """Those since the last time."""
+        """The rows added since the last call."""
         group, self._group = self._group, []
         return group
 
     def nothing_left(self, rows: int) -> InputError:
-        """The error for a source of which no row can be sent."""
+        """The error for a source none of whose rows can be sent."""
         if set(self.causes) <= {"blank"}:
             return InputError(
                 f"All {rows} rows are blank in the columns that the prompt uses.",
@@ -72,11 +72,11 @@ class LeftOutRows:
 
 @dataclass(slots=True)
 class RowFaults:
-    """The first ten rows that end the build, told together.
+    """The first ten faulty rows that stop the build, reported together.
 
     Attributes:
-        are_found: whether there is one.
-        are_enough: whether no more are looked for.
+        are_found: whether there is at least one.
+        are_enough: whether there are ten, so that the build need not read on.
     """
 
     are_found: bool = False
@@ -84,7 +84,7 @@ class RowFaults:
     _found: list[tuple[int, InputError]] = field(default_factory=list[tuple[int, InputError]])
 
     def add(self, row: int, fault: InputError) -> None:
-        """Take one."""
+        """Add the fault of a row."""
         self._found.append((row, fault))
         self.are_found, self.are_enough = True, len(self._found) >= _MOST_FAULTS
 
@@ -92,7 +92,7 @@ class RowFaults:
         """Raise one error for all of them.
 
         Raises:
-            InputError: of the code that the first row has.
+            InputError: with the code of the first row's fault.
         """
         if not self._found:
             return

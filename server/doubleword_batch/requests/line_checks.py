@@ -1,13 +1,14 @@
-"""Checks below the file: of a broken line, of ids that stand twice, of media, of how many inputs.
+"""Checks of single lines: what is wrong with a broken line, duplicate ids, media, inputs to embed.
 
-A file that a provider takes fits into memory, so its custom_ids are kept as they are. Of a longer
-one the ids' digests go to temporary files, split by digest so that equal ones meet, and are
-compared at the end.
+A file that a provider takes is small enough for its custom_ids to be kept in memory. For a longer
+file, digests of the ids go to temporary files, split by digest so that equal ones end up in the
+same file, and are compared at the end.
 
-Images, sounds, videos and files are fetched by who answers the request, by the same rules as for an
-image column (`public_address`): plain https, to a public host, unless the content lies in the
-request itself, as a data: URI. Only the places in which servers look for media are read; what is
-only quoted, such as a tool's arguments, is nobody's to fetch.
+Images, sounds, videos and files are fetched by the server that answers the request, so their
+addresses follow the rules for an image column (`public_address`): a plain https URL of a public
+host, unless the content itself is in the request as a data: URI. Only the places in which servers
+look for media are read; addresses that are only quoted, such as in a tool's arguments, are not
+fetched by anybody.
 """
 
 import json
@@ -75,7 +76,7 @@ def diagnose(line: bytes) -> Diagnosis:
         diagnosis.faults.append(("wrong_type", f"body is {_kind(body)}, not an object."))
     else:
         diagnosis.faults.append(("missing_field", "body is missing."))
-    if not diagnosis.faults:  # what json reads and msgspec does not
+    if not diagnosis.faults:  # the json module reads it, msgspec does not
         diagnosis.faults.append(("not_json", "The line holds a number that is out of range."))
     return diagnosis
 
@@ -130,14 +131,14 @@ def _refuse_constant(constant: str) -> NoReturn:
 
 
 class _Content(Protocol):
-    """The fields of a body that hold what is asked, undecoded; empty where there is none."""
+    """The fields of a body that hold the prompt, undecoded; empty where they are missing."""
 
     messages: msgspec.Raw
     input: msgspec.Raw
 
 
 class _Decoded:
-    """The same fields of a body that was decoded."""
+    """The same fields, of a body that was decoded."""
 
     def __init__(self, fields: dict[str, Any]) -> None:
         self.messages, self.input = (
@@ -146,17 +147,17 @@ class _Decoded:
         )
 
 
-# In place of `input`: a stored prompt, or what was said before.
+# In place of `input`: a stored prompt, or an earlier conversation.
 _IN_PLACE_OF_INPUT = frozenset({"prompt", "previous_response_id", "conversation"})
 
 
 def content_fault(url: str, body: _Content, names: Collection[str] = ()) -> str:
-    """What is wrong with what a body asks, by its first bytes; "" for nothing.
+    """What is wrong with a body's prompt, judged by its first bytes; "" if nothing is.
 
     Args:
         url: the endpoint.
-        body: what is asked.
-        names: of the body's other fields, where they are known.
+        body: the fields that hold the prompt.
+        names: the names of the body's other fields, where they are known.
     """
     if url in {CHAT, "/v1/messages"}:
         return _messages_fault(_first_bytes(body.messages))
@@ -210,7 +211,7 @@ class SeenIds:
             self._folder.cleanup()
 
     def other_line(self, custom_id: str, line: int) -> int | None:
-        """The earlier line of that id; None if there is none, or `late_duplicates` reports it."""
+        """The earlier line with that id; None if there is none or `late_duplicates` reports it."""
         if self._folder is not None:
             self._add_digest(custom_id, line)
             return None
@@ -220,7 +221,7 @@ class SeenIds:
         return None if other == line else other
 
     def add_new(self, custom_ids: list[str], first: int) -> bool:
-        """Add those of the lines from `first` on; False, and none is added, if one stands twice."""
+        """Add the ids of the lines from `first` on; if any is a duplicate, add none: False."""
         lines = range(first, first + len(custom_ids))
         if self._folder is not None:
             for custom_id, line in zip(custom_ids, lines, strict=True):
@@ -274,7 +275,7 @@ _MEDIA = frozenset(
         *("input_audio", "input_video", "input_file", "image", "audio", "video", "file", "source"),
     }
 )
-"""Members of a message or of a part of it that hold an address of media, or the content itself."""
+"""Fields of a message or of its parts that hold the address of media, or the content itself."""
 
 _ADDRESSES = frozenset({"url", "uri", "data", "file_data", "path"})
 _ONLY_QUOTED = ("tool_use", "function_call", "custom_tool_call")
@@ -283,7 +284,7 @@ _DATA = re.compile("data:", re.IGNORECASE)
 
 
 class _PromptContent(_Content, Protocol):
-    """The same, with the text to complete."""
+    """The same, with the text that the completions endpoint takes."""
 
     prompt: msgspec.Raw
 
@@ -300,17 +301,17 @@ _decode_texts = msgspec.json.Decoder(str | list[str | int | list[int] | _TextMes
 
 
 def media_fault(asked: _PromptContent) -> str | None:
-    """What is wrong with the first address in a request that leads nowhere public, or None.
+    """What is wrong with the first address in a request that is not public; None if all are.
 
     Raises:
-        ValueError: a number in it is beyond what is read.
+        ValueError: the request holds a number that is out of range.
     """
     for content in (asked.messages, asked.input, asked.prompt):
         if not content:
             continue
         try:
             _decode_texts(content)
-        except (ValueError, RecursionError):  # something else than texts
+        except (ValueError, RecursionError):  # more than texts
             for place, address in _addresses(msgspec.json.decode(content)):
                 wrong = why_not_public(address)
                 if wrong is not None:
@@ -319,7 +320,7 @@ def media_fault(asked: _PromptContent) -> str | None:
 
 
 def _addresses(content: Any) -> Iterator[tuple[str, str]]:
-    """(place, address) of everything that is to be fetched."""
+    """(place, address) of everything that the server would fetch."""
     waiting = [content]
     while waiting:
         node = waiting.pop()
@@ -345,7 +346,7 @@ def _addresses_of(name: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _is_address(name: str, text: str) -> bool:
-    """Whether a text is an address and not the content itself, which base64 writes without ":"."""
+    """Whether a text is an address, not the content itself in base64, which has no ":"."""
     if _DATA.match(text.lstrip()):
         return False
     return ":" in text or name.endswith(("url", "uri", "path"))
@@ -359,7 +360,7 @@ _decode_inputs = msgspec.json.Decoder(_EmbeddingBody).decode
 
 
 def inputs_of(body: bytes | msgspec.Raw) -> int:
-    """The inputs of a request's body: a list's length; 1 for one text, or for one text's tokens.
+    """The number of inputs in a request's body; one text, or one list of tokens, counts as 1.
 
     Args:
         body: a JSON object, as OpenAI's embeddings API takes it.

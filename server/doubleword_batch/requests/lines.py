@@ -1,4 +1,4 @@
-"""One request line: made of a row, named so that its answer finds the row, and read again."""
+"""One request line: made from a row, with a custom_id that leads back to it, and read again."""
 
 import re
 import unicodedata
@@ -19,15 +19,15 @@ from doubleword_batch.sources.base import Row, Source
 from doubleword_batch.sources.images import ImageReader
 from doubleword_batch.sources.values import as_text
 
-_CUSTOM_ID_BYTES = 64  # what every known provider takes
+_CUSTOM_ID_BYTES = 64  # every known provider takes as many
 
 ROW_PREFIX = "r"
-"""What stands before the row's number; without a label, that is all of a custom_id."""
+"""Comes before the row's number in a custom_id."""
 
 _NOT_IN_A_SLUG = re.compile(r"[^A-Za-z0-9._]+")
 _OURS = re.compile(ROW_PREFIX + r"([1-9][0-9]{0,17})(?:-[A-Za-z0-9._-]+)?")
 
-_ABSENT = object()  # not blank: a fault of the row
+_ABSENT = object()  # a missing column is not a blank: the row is faulty
 _ROW_NAMES = frozenset({"id", "name", "path", "title", "document", "position"})
 
 _BEFORE_ID = b'{"custom_id":"'
@@ -41,8 +41,8 @@ def custom_id_for(row: int, label: str | None, max_bytes: int = _CUSTOM_ID_BYTES
 
     Args:
         row: number from 1; it alone makes the id unique.
-        label: value of the id column, for people to recognise it by.
-        max_bytes: length of the whole; the label is cut to fit.
+        label: value of the id column, so that people recognise the row.
+        max_bytes: maximum length of the id; the label is cut to fit.
     """
     number = f"{ROW_PREFIX}{row}"
     if not label:
@@ -66,7 +66,7 @@ class _Named(msgspec.Struct):
 
 
 def requests_of_rows(path: Path, rows: Collection[int]) -> Iterator[tuple[int, bytes]]:
-    """(row, request line) of these rows, in the order of a request file that we built."""
+    """(row, request line) of these rows, in the order of the file; we built the file."""
     named = msgspec.json.Decoder(_Named).decode
     with path.open("rb") as lines:
         for line in filter(bytes.strip, lines):
@@ -76,7 +76,7 @@ def requests_of_rows(path: Path, rows: Collection[int]) -> Iterator[tuple[int, b
 
 
 class HeadBody(msgspec.Struct):
-    """The fields of a request's body that are read again; the parameters are of any type."""
+    """The fields of a request's body that are read back; the parameters may be of any type."""
 
     model: str = ""
     max_tokens: Any = None
@@ -91,7 +91,7 @@ class HeadBody(msgspec.Struct):
 
 
 class RequestHead(msgspec.Struct):
-    """What is read of a request line that was made before, here or elsewhere."""
+    """What is read back from a request line, whoever made it."""
 
     custom_id: str = ""
     url: str = ""
@@ -102,10 +102,10 @@ _decode_head = msgspec.json.Decoder(RequestHead).decode
 
 
 def read_head(line: bytes) -> RequestHead:
-    """Decode a request line, also one with JSON that only lenient parsers take.
+    """Decode a request line, even if only lenient parsers take its JSON.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: it is not a request line.
     """
     try:
         return _decode_head(line)
@@ -114,10 +114,10 @@ def read_head(line: bytes) -> RequestHead:
 
 
 class RequestLine(msgspec.Struct, frozen=True, gc=False):
-    """A row's line with its newline, and the bytes of its body and of the image in the body.
+    """A row's line with its newline, and the sizes of its body and of the image in the body.
 
     Attributes:
-        key: of what it asks, see `RequestKeys`; empty where none is wanted.
+        key: the request's key, see `RequestKeys`; empty if keys are not wanted.
     """
 
     custom_id: str
@@ -128,21 +128,20 @@ class RequestLine(msgspec.Struct, frozen=True, gc=False):
 
 
 class RequestLines:
-    """Makes request lines of rows.
+    """Makes request lines from rows.
 
     Args:
         spec: what to ask, already checked.
         source: its columns are the names that the templates may use.
         profile: its limits hold for every line.
-        images: reads the image column's values, where there is such a column.
-        keys: makes the requests' keys, where they are wanted.
+        images: reads the image column's values; None if there is no such column.
+        keys: makes the requests' keys; None if they are not wanted.
 
     Attributes:
-        is_constant: nothing of a row goes into its request, so every request is the same.
-        columns: of the source.
-        columns_to_copy: those that the prompts use, and those by which a row is recognised.
-        blank_cells: how many rows that were not left out are blank in a column that a prompt
-            inserts, by column.
+        is_constant: nothing from a row goes into its request, so every request is the same.
+        columns: the source's columns.
+        columns_to_copy: the columns that the prompts use, and those by which people know a row.
+        blank_cells: by column that a prompt inserts, how many rows are sent although it is blank.
     """
 
     def __init__(
@@ -233,7 +232,7 @@ class RequestLines:
         return RequestLine(custom_id, line, body_bytes, len(image or ""), key)
 
     def _counted_for_blanks(self, spec: RequestSpec) -> tuple[str, ...]:
-        """The columns whose blanks are worth a word, where their rows are sent."""
+        """The columns whose blanks deserve a warning, as such rows are sent all the same."""
         inserted = self._prompt.inserted
         if self._system is not None:
             inserted |= self._system.inserted
@@ -266,7 +265,7 @@ class RequestLines:
 
 
 def _is_empty(value: Any) -> bool:
-    """Whether a value says nothing: null, blank text, an empty list or object."""
+    """Whether a value is null, blank text, or an empty list or object."""
     if isinstance(value, str):
         return is_blank(value)
     return value is None or (isinstance(value, list | dict | bytes) and not value)
@@ -284,11 +283,11 @@ def _columns_to_copy(spec: RequestSpec, source: Source, used: frozenset[str]) ->
 def _body_pieces(spec: RequestSpec, *, in_order: bool = False) -> BodyPieces:
     """The body of all requests, with places for `prompt` and `system`.
 
-    What is the same in all of them is encoded once.
+    The part common to all bodies is encoded once.
 
     Args:
-        spec: what they ask.
-        in_order: the body as its key is made of it: fields in order, parameters by their value.
+        spec: what the requests ask.
+        in_order: write the body as keys need it: fields sorted, whole floats as integers, no nulls.
     """
     prompt, system = _place("prompt"), _place("system")
     if spec.endpoint == EMBEDDINGS:
@@ -314,7 +313,7 @@ def _body_pieces(spec: RequestSpec, *, in_order: bool = False) -> BodyPieces:
 
 
 def _place(name: str) -> bytes:
-    """What stands for a place until the body is cut: JSON holds no null byte."""
+    """Marks a place until the body is cut there: JSON holds no null byte."""
     return b"\0%b\0" % name.encode()
 
 

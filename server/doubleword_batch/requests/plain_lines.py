@@ -1,7 +1,7 @@
-"""Request lines of text and the common parameters alone, which most are: read in one pass.
+"""Reads request lines that hold only text and common parameters, as most do, in one pass.
 
-Nothing in such a line needs a second look: it names every field that it has, its texts are UTF-8,
-it holds no media, and nothing in it is nested deeply.
+Such a line needs no second look: all its fields are known, its texts are UTF-8, it holds no media,
+and nothing in it is nested deeply.
 """
 
 import msgspec
@@ -40,7 +40,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 class PlainLine(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A line of that kind."""
+    """A request line of only text and common parameters."""
 
     custom_id: str
     method: str
@@ -52,10 +52,10 @@ _decode = msgspec.json.Decoder(PlainLine).decode
 
 
 def read_plain(line: bytes) -> PlainLine | None:
-    """Read a line of that kind which asks something; None for any other."""
+    """Read such a line; None for any other line, and for one without a prompt."""
     try:
         if not line.isascii():
-            str(line, "utf-8")  # msgspec does not look into what it passes over
+            str(line, "utf-8")  # msgspec does not check what it skips
         request = _decode(line)
     except (ValueError, RecursionError):
         return None

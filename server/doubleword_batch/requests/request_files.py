@@ -1,4 +1,4 @@
-"""Request files as they are written: limited in lines and bytes, whole or not at all."""
+"""Writes request files: limited in lines and bytes, all or nothing."""
 
 import hashlib
 from array import array
@@ -15,20 +15,20 @@ from doubleword_batch.errors import StoreError
 _BLOCK_BYTES = 1 << 20
 _BODY = b'"body":'
 _FIRST_BYTES = 4_096
-"""Below about 1,000 tokens providers keep nothing."""
+"""About 1,000 tokens; providers do not cache shorter beginnings."""
 _STEP_BYTES = 2_048
 _MOST_BYTES = 18_432
 _NUMBERS = 16
-"""For each line: more than it has first pieces."""
+"""Numbers set aside for each line: more than it can have pieces."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiskQuota:
-    """How much the request files of a build may take, all of them together.
+    """How much disk space all request files of a build together may take.
 
     Attributes:
         left_bytes: what is left of the quota.
-        error: what is raised beyond that.
+        error: raised when the files need more.
     """
 
     left_bytes: int
@@ -36,16 +36,16 @@ class DiskQuota:
 
 
 class PrefixOrder:
-    """The order in which the requests of a file stand: those that begin alike together.
+    """Finds an order for a file's requests in which those that begin alike are together.
 
-    Providers keep the beginning of a prompt for a while and charge less for it; where rows ask
-    about the same documents in turn, it is gone by the time that it is asked about again. So such
-    requests stand together, in the order in which their beginnings first come; all others stay
+    Providers cache the beginning of a prompt for a while and charge less for it. Where rows ask
+    about several documents in turn, a document has left the cache by the time it comes again. So
+    requests that begin alike are put together, at the place of the first of them; all others stay
     where they are.
 
-    It sees the lines of one file as they are written; memory is eight bytes a line. Of lines that
-    are long enough it keeps a number for each of their first pieces: equal numbers stand for equal
-    beginnings. They rise with the lines in which these first come.
+    It sees the lines of one file as they are written and keeps eight bytes a line. For long lines
+    it also keeps a number for each of the first pieces: equal numbers mean equal beginnings, and
+    a beginning that first occurs later in the file has a higher number.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class PrefixOrder:
         self._is_shared = False
 
     def add(self, line: bytes, length: int) -> None:
-        """See the next line."""
+        """Take in the file's next line."""
         self._lengths.append(length)
         if length > _FIRST_BYTES:
             self._add_long(line, len(self._lengths) - 1)
@@ -71,11 +71,11 @@ class PrefixOrder:
                 self._is_shared = True
             path.append(known)
             above = known
-        # None is the beginning of another.
+        # The last number is the line's own, so that no path is the beginning of another.
         self._paths[place] = (*path, place * _NUMBERS + _NUMBERS - 1)
 
     def places(self) -> list[tuple[int, int]] | None:
-        """(offset, length) of the lines in their new order; None where the old one is as good."""
+        """(offset, length) of the lines in their new order; None if the old order is as good."""
         if not self._is_shared:
             return None
         paths = self._paths
@@ -90,9 +90,9 @@ class PrefixOrder:
 
 
 def prefix_hashes(line: bytes) -> Iterator[int]:
-    """A number for each beginning of a request's body that is long enough, the shortest first.
+    """A number for each cacheable beginning of a request's body, the shortest first.
 
-    Equal beginnings have equal numbers, in this process.
+    Within one process, equal beginnings have equal numbers.
     """
     if len(line) > _FIRST_BYTES:
         above = -1
@@ -102,7 +102,7 @@ def prefix_hashes(line: bytes) -> Iterator[int]:
 
 
 def _pieces(line: bytes, begin: int) -> Iterator[bytes]:
-    """The first pieces of a request's body; what is left over at its end is none."""
+    """The first whole pieces of a request's body; a rest that is too short is dropped."""
     end = begin + _FIRST_BYTES
     while end <= len(line) and end - begin <= _MOST_BYTES:
         yield line[begin:end] if end - begin == _FIRST_BYTES else line[end - _STEP_BYTES : end]
@@ -131,15 +131,15 @@ class RequestFile:
 class RequestFileWriter:
     """Writes `part-0001.jsonl`, `part-0002.jsonl`, ... into a folder.
 
-    All of them get their names together, in `publish`. Leaving the context without it leaves
+    All files get their names together, in `publish`. Leaving the context without calling it leaves
     nothing behind.
 
     Args:
         folder: exists already, and nobody else writes to it.
-        max_requests: lines in one file.
-        max_bytes: bytes in one file.
+        max_requests: most lines in one file.
+        max_bytes: most bytes in one file.
         by_prefix: whether the requests of a file that begin alike are put together.
-        quota: for all files together; None for no bound.
+        quota: for all files together; None for no limit.
     """
 
     def __init__(
@@ -197,10 +197,10 @@ class RequestFileWriter:
         return file.number
 
     def publish(self) -> tuple[RequestFile, ...]:
-        """Finish the last file and give all of them their names.
+        """Finish the last file and give all files their names.
 
         Raises:
-            StoreError: code `disk_full` or `not_written`; none of them is there then.
+            StoreError: code `disk_full` or `not_written`; then no file is left.
         """
         try:
             if self._open is not None:
@@ -229,7 +229,7 @@ class RequestFileWriter:
         self._done.append(done)
 
     def _ordered(self, file: RequestFile, places: list[tuple[int, int]]) -> RequestFile:
-        """Write a finished file anew with its lines in another order."""
+        """Rewrite a finished file with its lines in a new order."""
         before = self._files[-1]
         target = self._files[-1] = AtomicFile(file.path, private=True)
         ordered = _OpenFile(file.number, target, self._hasher)
@@ -290,8 +290,8 @@ class _OpenFile:
         self._lines.clear()
         self._pending_bytes = 0
         self._file.stream.write(block)
-        # Hashing costs as much as all the rest and releases the interpreter: the next block is
-        # built meanwhile. One block at a time, so that memory stays flat.
+        # Hashing costs as much as everything else and releases the interpreter lock: meanwhile
+        # the next block is built. Only one block is hashed at a time, so memory stays constant.
         if self._hashing is not None:
             self._hashing.result()
         self._hashing = self._hasher.submit(self._sha256.update, block)

@@ -1,4 +1,4 @@
-"""The schema that answers have to follow: taken as people have it, checked before it is sent."""
+"""The schema that answers have to follow: taken in any common form, checked before it is sent."""
 
 import re
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ class SchemaFormat:
 
     Attributes:
         name: what the provider calls it.
-        strict: whether the provider has to hold the answer to it.
+        strict: whether the provider has to enforce it.
         description: what it is for, shown to the model by some providers.
     """
 
@@ -35,15 +35,16 @@ class SchemaFormat:
 
 
 AS_ANSWER = SchemaFormat()
-"""For a schema that comes without any of it."""
+"""For a schema that comes without a name, strictness and description."""
 
 
 def unwrapped(given: dict[str, Any]) -> tuple[dict[str, Any], SchemaFormat]:
-    """A schema as it is sent, out of any form in which people have one.
+    """The schema to send, and what goes with it, from any of the forms in which people have one.
 
-    These are taken: a schema; OpenAI's `{"name", "schema", "strict"}`; that under `json_schema` or
-    beside `"type": "json_schema"`. A schema whose top is a reference to one of its definitions, as
-    of a recursive model, gets that definition at its top: providers ask for an object there.
+    These are a plain schema; OpenAI's `{"name", "schema", "strict"}`; and that object under
+    `json_schema` or beside `"type": "json_schema"`. If the top level is a reference to one of the
+    schema's definitions, as for a recursive model, that definition replaces it: providers ask for
+    an object there.
     """
     inner = given.get("json_schema")
     if given.get("type") == "json_schema" and isinstance(inner, dict):
@@ -72,7 +73,7 @@ def _with_its_top(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _target(schema: dict[str, Any], reference: Any) -> dict[str, Any] | None:
-    """The definition that a reference within the schema names, None where there is none."""
+    """The definition that a reference within the schema names; None if there is none."""
     if not isinstance(reference, str) or not reference.startswith("#/"):
         return None
     node: Any = schema
@@ -89,7 +90,7 @@ def check_schema(schema: Any) -> tuple[str, ...]:
         schema: JSON Schema (draft 2020-12) of an object.
 
     Returns:
-        Warnings: the places where OpenAI's strict structured output asks for more.
+        Warnings about places where OpenAI's strict structured output asks for more.
 
     Raises:
         InputError: code `invalid_schema`; the message names the place.

@@ -1,4 +1,4 @@
-"""Request files written again: without the lines of some rows, or a first wave in its own files."""
+"""Rewrites request files: without the lines of some rows, or with a first wave in its own files."""
 
 import re
 from array import array
@@ -28,12 +28,12 @@ _END = b"}\n"
 
 @dataclass(frozen=True, slots=True)
 class RewrittenFiles:
-    """What stayed of a build.
+    """A build after its files were rewritten.
 
     Attributes:
         built: the build as it is now.
-        ranges: number of a file, and the first and the last of rows that it holds; rows between
-            them that are in no file do not count.
+        ranges: (number of a file, first row, last row) of the rows that the file holds; rows
+            between them that are in no file do not count.
     """
 
     built: BuildResult
@@ -50,18 +50,18 @@ def without_rows(
     has_images: bool = False,
     aside: tuple[Path, Callable[[int], bool]] | None = None,
 ) -> RewrittenFiles:
-    """Write the files of a build again, without the lines of some of its rows.
+    """Rewrite the files of a build without the lines of some of its rows.
 
-    The files are filled anew, so that there are as few as can be; there may be none.
+    The files are filled again from the first, so there are as few as possible; perhaps none.
 
     Args:
         built: its files lie in `folder` and are replaced.
         spec: what was asked.
         profile: the provider's limits.
-        folder: nobody else's.
-        is_left_out: asked for each row that has a line.
-        has_images: whether a body may hold an image, which counts otherwise than its bytes.
-        aside: a file that gets some of the lines that are left out, and which rows those are.
+        folder: used by nobody else.
+        is_left_out: says for each row that has a line whether to leave it out.
+        has_images: whether a body may hold an image, whose tokens do not depend on its bytes.
+        aside: a file for lines that are left out, and a function that says which rows go there.
 
     Raises:
         StoreError: code `disk_full` or `not_written`.
@@ -69,7 +69,7 @@ def without_rows(
     target = folder / "kept"
     target.mkdir(mode=0o700)
     text_bytes = images = requests = 0
-    file_of = array("H", bytes(2 * (built.rows + 1)))  # by row: lines need not be in their order
+    file_of = array("H", bytes(2 * (built.rows + 1)))  # by row: lines need not be in row order
     with (
         RequestFileWriter(
             target, requests_in_a_file(spec, profile), profile.max_file_bytes, by_prefix=True
@@ -100,17 +100,17 @@ def without_rows(
 def split_first_wave(
     built: BuildResult, spec: RequestSpec, profile: Profile, folder: Path, each: int
 ) -> RewrittenFiles:
-    """Put up to `each` requests of every shared beginning into files of their own, as the first.
+    """Put up to `each` requests of every shared beginning into files of their own, sent first.
 
-    Beginnings count from about 1,000 tokens on, within one file. Where more than one request begins
-    so, a request is taken for the longest beginning that it shares.
+    A beginning counts if it has about 1,000 tokens or more and more than `each` requests of one
+    file share it. A request counts for the longest beginning that it shares.
 
     Args:
         built: its files lie in `folder` and are replaced.
         spec: what was asked.
         profile: the provider's limits.
-        folder: nobody else's.
-        each: from 1.
+        folder: used by nobody else.
+        each: at least 1.
 
     Raises:
         StoreError: code `disk_full` or `not_written`.
@@ -140,7 +140,7 @@ def split_first_wave(
 
 
 def _chosen(file: RequestFile, each: int) -> set[int]:
-    """The places of the lines that go first."""
+    """The positions (from 0) of the lines that go first."""
     sharing: Counter[int] = Counter()
     for _, line in _numbered_lines((file,)):
         sharing.update(prefix_hashes(line))
@@ -158,7 +158,7 @@ def _chosen(file: RequestFile, each: int) -> set[int]:
 def _put_aside(
     given: tuple[Path, Callable[[int], bool]] | None,
 ) -> Generator[Callable[[int, bytes], None]]:
-    """What takes the lines that are left out, and keeps those that are wanted all the same."""
+    """A function that takes the lines left out and writes the wanted ones to the file aside."""
     if given is None:
         yield lambda _row, _line: None
         return
@@ -188,9 +188,9 @@ def _writing(path: Path) -> Generator[None]:
 
 
 def _ranges(file_of: "array[int]") -> Iterator[tuple[int, int, int]]:
-    """(file, first row, last row) of rows that follow each other, those in no file let through.
+    """(file, first row, last row) of each run of rows in one file, ignoring rows in no file.
 
-    `file_of` holds the number of its file by row; 0 for none.
+    `file_of` holds the number of each row's file; 0 for none.
     """
     number = first = last = 0
     for row, file in enumerate(file_of):
@@ -205,7 +205,7 @@ def _ranges(file_of: "array[int]") -> Iterator[tuple[int, int, int]]:
 
 
 def _numbered_lines(files: tuple[RequestFile, ...]) -> Iterator[tuple[int, bytes]]:
-    """(row, request line) of files that were built, in their order."""
+    """(row, request line) of files that we built, in the order of their lines."""
     for file in files:
         with file.path.open("rb") as lines:
             for line in lines:
@@ -217,7 +217,7 @@ def _numbered_lines(files: tuple[RequestFile, ...]) -> Iterator[tuple[int, bytes
 def _put_in_place(
     old: tuple[RequestFile, ...], new: tuple[RequestFile, ...], folder: Path
 ) -> tuple[RequestFile, ...]:
-    """Let files from folders inside of `folder` stand in it, by their numbers, for the old ones.
+    """Replace the old files by new ones from folders inside `folder`, named by their numbers.
 
     Raises:
         StoreError: code `disk_full` or `not_written`.
@@ -259,7 +259,7 @@ _decode = msgspec.json.Decoder(_Request).decode
 
 
 def _image_bytes(line: bytes) -> int:
-    """The bytes of the image in a request of ours, 0 without one."""
+    """The bytes of the image in a request that we built; 0 if it has none."""
     body = _decode(line).body
     messages = body.messages or body.input
     content = messages[-1].content if isinstance(messages, list) and messages else ""

@@ -1,9 +1,9 @@
 """A job's own copy of what its prompt takes from the rows, so that its table outlives the source.
 
-`source-rows.jsonl` beside the request files: a first line that says what it is of (`CopyHead`),
+`source-rows.jsonl` beside the request files: a first line that describes the source (`CopyHead`),
 then a JSON list of values for each row, in source order. It holds the columns that the prompt uses,
-the id column, and those that name a row; of the others nothing, and no image. So it is about as
-large as the request files at most. A bounded number of rows is held, and a thread writes them.
+the id column and the columns that name a row; no others, and no images. So it is at most about as
+large as the request files. A bounded number of rows is kept in memory, and a thread writes them.
 """
 
 from collections.abc import Generator, Sequence
@@ -23,13 +23,13 @@ _encoder = msgspec.json.Encoder(enc_hook=lambda _: None)
 
 
 class CopyHead(msgspec.Struct):
-    """What a copy is of.
+    """What a copy was made from.
 
     Attributes:
-        columns: those that it holds, in order.
-        of_columns: all that the source had.
-        files: how many files the source was.
-        size_bytes: of all of them.
+        columns: the columns it holds, in order.
+        of_columns: all columns of the source.
+        files: how many files the source has.
+        size_bytes: size of all these files.
     """
 
     columns: tuple[str, ...]
@@ -39,12 +39,12 @@ class CopyHead(msgspec.Struct):
 
 
 class RowCopyWriter:
-    """Writes the copy; nothing where there is no column to copy.
+    """Writes the copy; if there is no column to copy, there is no file.
 
     Args:
         folder: where it goes; exists already.
         source: what is copied.
-        columns: what is copied of each row.
+        columns: which columns are copied.
     """
 
     def __init__(self, folder: Path, source: Source, columns: Sequence[str]) -> None:
@@ -71,7 +71,7 @@ class RowCopyWriter:
             self._file.discard()
 
     def add(self, row: Row) -> None:
-        """Take a row.
+        """Add a row.
 
         Raises:
             StoreError: code `disk_full` or `not_written`.
@@ -83,7 +83,7 @@ class RowCopyWriter:
             self._flush()
 
     def finish(self) -> None:
-        """Take no more rows; the file is put on the disk while others are.
+        """Take no more rows and start writing the rest to disk, while other files are written.
 
         Raises:
             StoreError: code `disk_full` or `not_written`.
@@ -126,12 +126,12 @@ class RowCopyWriter:
 
 
 class RowCopy:
-    """A copy that was written, read from its first row.
+    """Reads a copy.
 
     Attributes:
-        head: what it is of.
+        head: what the copy was made from.
         columns: the names, in order.
-        has_byte_order_mark: whether its text begins with one: it is not text.
+        has_byte_order_mark: always False, see `Source`.
     """
 
     has_byte_order_mark = False
@@ -152,7 +152,7 @@ class RowCopy:
 
 
 def row_copy(folder: Path) -> RowCopy | None:
-    """The copy in a job's folder; None for a job that has none, or a damaged one."""
+    """The copy in a job's folder; None if there is none or it is damaged."""
     try:
         return RowCopy(folder / NAME)
     except (OSError, ValueError, RecursionError):

@@ -1,9 +1,9 @@
-"""What a template may do: choose, loop and format, within bounds; and which columns it names.
+"""What a template may do (choose, loop and format, within limits), and which columns it names.
 
 The template comes from an agent, and an agent may have been talked into writing it. Jinja's own
-sandbox keeps a template away from Python; this one also bounds what it costs: everything that makes
-much out of little (loops, joins, repetition, padding) is counted or left out. Values are data: they
-are inserted and never compiled.
+sandbox keeps a template away from Python; this one also limits what it costs: everything that makes
+much out of little (loops, joins, repetition, padding) is counted or not allowed. Values are data:
+they are inserted and never compiled.
 """
 
 import json
@@ -71,7 +71,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     """The environment of one template; it renders one row at a time.
 
     Args:
-        budget: characters that one rendering may produce on its way, loops included.
+        budget: characters that one rendering may produce, including those of its loops.
     """
 
     intercepted_binops = frozenset({"+", "*", "%"})
@@ -98,7 +98,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self._left = self._budget
 
     def spend(self, cost: int) -> None:
-        """Count work.
+        """Take the cost of some work, in characters, off the budget.
 
         Raises:
             SecurityError: the rendering has used up its budget.
@@ -128,16 +128,16 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return bound
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Allow a short list of methods that make nothing larger."""
+        """Allow a short list of methods, none of which makes a text much larger."""
         if isinstance(obj, LoopContext):
             return super().is_safe_attribute(obj, attr, value)
         return any(isinstance(obj, kind) and attr in names for kind, names in _METHODS.items())
 
     def wrap_str_format(self, value: Any) -> None:
-        """Leave `str.format` to the rule above: a width in it makes a gigabyte of one letter."""
+        """Leave `str.format` to `is_safe_attribute`, which refuses it: a width can fill memory."""
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Calculate with numbers; `+` also joins texts or lists, within the budget."""
+        """Let operators work on numbers only, but let `+` join texts or lists within the budget."""
         if isinstance(left, int | float) and isinstance(right, int | float):
             if any(
                 isinstance(n, int) and n.bit_length() > _LARGEST_INT_BITS for n in (left, right)
@@ -177,7 +177,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
 
 def as_text_of_json(value: Any) -> str:
-    """The filter `tojson`: also texts in quotes, and null by its name."""
+    """The filter `tojson`: unlike an inserted value, a text has its quotes and null is `null`."""
     return as_text([value])[1:-1]
 
 
@@ -192,7 +192,7 @@ def _text(value: Any) -> str:
 
 
 class _Bounds(NodeTransformer):
-    """Puts the filter `bounded` around what is looped over, and turns `~` into `join`."""
+    """Wraps what loops go over in the filter `bounded`, and turns `~` into `join`."""
 
     def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802  # the visitor's naming
         self.generic_visit(node)
@@ -213,8 +213,8 @@ class NamesUsed(NamedTuple):
 
     Attributes:
         columns: names that have to be columns of the source.
-        is_constant: it takes nothing from the row.
-        takes_row: it takes the row as a whole.
+        is_constant: whether it takes nothing from the row.
+        takes_row: whether it takes the row as a whole.
     """
 
     columns: frozenset[str]
@@ -230,7 +230,7 @@ class PatternTemplate(NamedTuple):
 
 
 def with_columns_by_name(text: str, columns: frozenset[str]) -> str:
-    """Rewrite `{{ any column name }}` so that it works whatever the name is made of."""
+    """Rewrite `{{ any column name }}` so that it works whatever characters the name has."""
 
     def rewrite(found: re.Match[str]) -> str:
         inner = found["inner"]
@@ -290,7 +290,7 @@ def as_pattern(tree: nodes.Template) -> PatternTemplate | None:
 
 
 def _takes_row(tree: nodes.Template) -> bool:
-    """Whether `row` stands there for itself and not only for a column of it."""
+    """Whether `row` is used as a whole, not only to look up a column in it."""
     mentions = sum(node.name == _ROW for node in tree.find_all(nodes.Name))
     lookups = sum(
         _column(node) is not None and _is_name(node.node, _ROW)

@@ -21,9 +21,9 @@ _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 """The parameters by which the endpoints limit an answer's tokens."""
 
-_MOST = 10_000_000  # of any count; sums over all rows have to fit into the store
+_MOST = 10_000_000  # for any count: sums over all rows have to fit into the store
 COUNTS = ("n", "best_of", "min_tokens", "max_tokens", "max_completion_tokens", "max_output_tokens")
-"""Parameters that are whole numbers from 1, and multiply or bound what is paid for."""
+"""Parameters that are whole numbers, at least 1, and multiply or limit what is paid for."""
 
 # fmt: off
 _OTHERS = (
@@ -36,7 +36,7 @@ _NUMBERS = (
 )
 # fmt: on
 _KNOWN = frozenset((*COUNTS, *_NUMBERS, *_OTHERS))
-_ALIKE = 0.9  # `max_token` and `temprature` are; no server has a parameter that is as near
+_ALIKE = 0.9  # finds `max_token` and `temprature`, but no parameter that a server really has
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +49,14 @@ class RequestSpec:
         prompt: template of the user message, the input, or the text to embed.
         system: template of the system message (chat) or the instructions (responses).
         response_schema: JSON Schema that answers follow (chat, responses); sent as it is.
-        schema_format: what goes with it.
+        schema_format: the name, strictness and description sent with it.
         params: merged into every body: temperature, max_tokens, tools, ...
         id_column: column whose value makes the custom_ids readable.
         image_column: column that holds an image for the user message (chat, responses): a path, an
-            https URL, a data: URI or bytes. A source of images needs none.
+            https URL, a data: URI or bytes. Not needed for a source of images.
         blanks: `skip` or `send` rows in which every column that the prompts use is blank.
-        on_bad_row: `stop` at rows that cannot be requests, or `skip` them; None skips those that
-            are too large for the provider and stops at others.
+        on_bad_row: `stop` at rows that cannot become requests, or `skip` them; None skips rows
+            that are too large for the provider and stops at others.
     """
 
     endpoint: str
@@ -80,7 +80,7 @@ def check_spec(spec: RequestSpec, columns: Sequence[str], profile: Profile) -> t
 
     Raises:
         InputError: code `invalid_schema`, `unknown_column`, or `invalid_argument` for the endpoint,
-            the model, params, and what an embedding does not take.
+            the model, params, or a field that an embedding does not take.
     """
     profile.check_endpoint(spec.endpoint)
     model_id(spec.model)
@@ -98,10 +98,10 @@ def check_spec(spec: RequestSpec, columns: Sequence[str], profile: Profile) -> t
 
 
 def model_id(given: str) -> str:
-    """The id of a model, without the blanks and line breaks around it.
+    """The id of a model, without spaces and line breaks around it.
 
     Raises:
-        InputError: code `invalid_argument`: there is none, or one with a line break inside.
+        InputError: code `invalid_argument`: the id is empty or has a line break inside.
     """
     name = given.strip()
     if not name:
@@ -121,9 +121,10 @@ def model_id(given: str) -> str:
 
 
 def with_numbers(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters with numbers where numbers belong and were written as text, as `"0.2"`.
+    """The parameters, with numbers that were written as text, such as `"0.2"`, made numbers.
 
-    Counts stay as they are, and `check_params` refuses them: they are what multiplies the cost.
+    Counts written as text stay as they are, and `check_params` refuses them: they multiply the
+    cost.
     """
     return {
         name: plain_number(value) if name in _NUMBERS else value for name, value in params.items()
@@ -131,7 +132,7 @@ def with_numbers(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_limit(limit: object) -> None:
-    """Reject what is not a number of rows from 1; None stands for all rows.
+    """Reject a limit that is not a whole number, at least 1; None stands for all rows.
 
     Raises:
         InputError: code `invalid_argument`.
@@ -158,7 +159,7 @@ def _check_image_column(spec: RequestSpec, columns: Sequence[str], profile: Prof
         )
     if spec.model in profile.text_only:
         raise InputError(
-            f"The model {spec.model} sees no images.",
+            f"The model {spec.model} does not take images.",
             hint="Name a vision model.",
             next=Next("list", {"kind": "models"}),
         )
@@ -192,10 +193,10 @@ def _check_params(spec: RequestSpec) -> None:
 
 
 def check_params(params: Mapping[str, Any]) -> None:
-    """Refuse what a server would pass over in silence, and what servers read differently.
+    """Refuse parameters that servers silently ignore, and values that they read differently.
 
-    The first are names such as `maxTokens` and `max_token`, and params inside params; the second
-    counts that are not whole numbers from 1, and anything but a number in the place of one.
+    Ignored are misspelled names such as `maxTokens` and `max_token`, and params inside params. Read
+    differently are counts that are not whole numbers from 1, and other values in place of a number.
 
     Raises:
         InputError: code `invalid_argument`.
@@ -224,12 +225,12 @@ def check_params(params: Mapping[str, Any]) -> None:
 
 
 def snake_case(name: str) -> str:
-    """A name as ours are spelled: `Max-Tokens` and `maxTokens` are max_tokens."""
+    """A name in snake case: `Max-Tokens` and `maxTokens` become `max_tokens`."""
     return _HUMP.sub("_", name.strip()).replace("-", "_").replace(" ", "_").lower()
 
 
 def _meant(name: str) -> str | None:
-    """The parameter that a name is a misspelling of; None for a right one, or a server's own."""
+    """The parameter that a misspelled name means; None if it is right, or like no known one."""
     if name in _KNOWN:
         return None
     near = difflib.get_close_matches(snake_case(name), _KNOWN, n=1, cutoff=_ALIKE)
@@ -261,5 +262,5 @@ def _check_numbers(params: Mapping[str, Any]) -> None:
         if value > _MOST:
             raise InputError(
                 f"The parameter {name} must be at most {_MOST:,}.",
-                hint="No model writes as much: give a smaller number, or leave it out.",
+                hint="No model writes that much: give a smaller number, or leave it out.",
             )

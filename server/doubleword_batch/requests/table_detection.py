@@ -1,4 +1,4 @@
-"""Tables that are given where a file of request lines is meant, known by content and by name."""
+"""Recognises tables that are given in place of a request file, by their content and names."""
 
 import codecs
 import re
@@ -38,18 +38,18 @@ def refuse_table(path: Path) -> None:
     if kind is not None:
         raise InputError(
             f"{path.name} is {kind} and not a request file.",
-            hint="Make a job of it, with a prompt that renders a request for each of its rows; "
-            "request files hold one JSON request a line.",
+            hint="Make a job of it, with a prompt that is filled in for each row; a request file "
+            "holds one JSON request on each line.",
             code="invalid_request_file",
             next=Next("create_batch_file", {"source": str(path), "prompt": "... {{ column }}"}),
         )
 
 
 def detect_table(path: Path) -> str | None:
-    """What a file is that holds rows in place of requests; None for whatever may hold requests.
+    """What kind of table a file is, such as "a Parquet table"; None if it may hold requests.
 
-    Lines with a field of a request are a request file whatever it is called, and a broken one
-    stays one.
+    A file whose first line has a field of a request counts as a request file, whatever its name,
+    even if that line is broken.
 
     Raises:
         OSError: it cannot be read.

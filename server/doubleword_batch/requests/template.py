@@ -1,7 +1,7 @@
 """A prompt with `{{ columns }}`, rendered for each row.
 
-Columns in the way of another template language (`{text}`, `$text`, `<text>`) insert nothing, and
-are told.
+Columns written as in other template languages (`{text}`, `$text`, `<text>`) are not inserted;
+there are messages that say so.
 """
 
 import difflib
@@ -34,9 +34,9 @@ _CONVERT = "The cells of a CSV are text: convert them with |int or |float."
 class Template:
     """A Jinja template over a row's columns, sandboxed and strict.
 
-    `{{ any column name }}` works for every column as it is spelt; inside larger expressions, names
-    that are not identifiers are written `row["order id"]`. Text is inserted as it is, null as
-    nothing, everything else as JSON. The values are data and never compiled.
+    `{{ any column name }}` works for every column, exactly as it is spelled; in larger expressions,
+    names that are not identifiers are written `row["order id"]`. Text is inserted as it is, null as
+    an empty text, everything else as JSON. The values are data and never compiled.
 
     A template without logic, which most are, is rendered by one string operation.
 
@@ -44,13 +44,13 @@ class Template:
         text: the template.
         columns: names that it may use.
         name: what messages call it.
-        max_characters: of one rendering.
+        max_characters: the most that one rendering may have.
 
     Attributes:
         is_constant: no column is used, so every rendering is the same.
-        columns: the columns that it uses; all of them where it uses the row as a whole.
-        inserted: those that it inserts whatever they hold; none where it uses the row as a whole,
-            or says what becomes of blanks.
+        columns: the columns that it uses; all of them if it uses the row as a whole.
+        inserted: the columns that it inserts whatever they hold; empty if it uses the row as a
+            whole, or has conditions, which may take care of blanks.
 
     Raises:
         InputError: code `invalid_template` (with the line) or `unknown_column`.
@@ -126,7 +126,7 @@ class Template:
     def _compile(
         self, text: str
     ) -> "tuple[PatternTemplate | None, JinjaTemplate, Sandbox, bool, frozenset[str]]":
-        """The template compiled, as a pattern where it has no logic; what it takes from a row."""
+        """The pattern (None if there is logic), the compiled template, and what it takes."""
         from jinja2.exceptions import TemplateError
 
         from doubleword_batch.requests import sandbox as syntax
@@ -139,7 +139,7 @@ class Template:
             used = syntax.names_used(tree, self._columns)
             compiled = sandbox.from_string(tree)
         except (TemplateError, SyntaxError, RecursionError, ValueError) as error:
-            # Jinja calls a misspelt name of several words a syntax error.
+            # To Jinja, a misspelled name of several words is a syntax error.
             for name in syntax.names_of_several_words(rewritten):
                 check_column(name, self._columns, user)
             raise self._syntax(error) from None
@@ -184,7 +184,7 @@ class Template:
 
 
 def _behind(name: str, text: str) -> str | None:
-    """The name behind another: of `data.text` and `data["text"]` the text."""
+    """The name looked up in another: for `data`, it is `text` in `data.text` and `data["text"]`."""
     found = re.search(rf"\b{re.escape(name)}\s*(?:\.\s*(\w+)|\[\s*[\"']([^\"']+))", text)
     return found and (found[1] or found[2])
 
@@ -195,8 +195,8 @@ def check_column(name: str, columns: Sequence[str], user: str, behind: str | Non
     Args:
         name: the column's name.
         columns: the columns of the source.
-        user: what names the column; the message begins with it.
-        behind: a name that stands behind it, as if it were a column of a table of that name.
+        user: what uses the column, such as "The prompt"; the message begins with it.
+        behind: the name looked up in it, such as `text` in `data.text`, which may be the column.
 
     Raises:
         InputError: code `unknown_column`; the hint lists the columns and the nearest name.
@@ -238,7 +238,7 @@ def constant_prompt_error(text: str, columns: Sequence[str]) -> InputError:
 
 
 def single_brace_columns(text: str, columns: Sequence[str]) -> list[tuple[str, str]]:
-    """(As written, column) of the columns that stand in single braces, which insert nothing."""
+    """(as written, column) of each column in single braces, which do not insert it."""
     return _found(text, columns, r"(?<!\{{)\{{\s*{name}\s*\}}(?!\}})")
 
 

@@ -1,9 +1,9 @@
-"""The most that requests can cost: the one check that every request passes under a cap.
+"""The most that requests can cost: the check that every request passes when there is a cap.
 
-An estimate says what is likely. A cap has to hold against what a request may make a server do, so
-here the very lines that are sent are read, and what is not known to cost nothing is refused: the
-parameters that are taken are listed, not those that are forbidden. A request without a token limit
-counts with the most that any model writes.
+An estimate says what is likely. A cap has to hold whatever a request makes a server do, so the
+lines that will be sent are themselves read here, and everything whose cost is not known is refused:
+there is a list of the parameters that are taken, not of those that are forbidden. A request without
+a token limit counts as the most that any model writes.
 """
 
 import json
@@ -23,7 +23,7 @@ from doubleword_batch.requests.spec import CHAT, EMBEDDINGS, RESPONSES
 from doubleword_batch.requests.token_estimates import BYTES_PER_TOKEN, TOKENS_PER_IMAGE
 
 UNLIMITED_OUTPUT_TOKENS = 262_144
-"""What counts for a request without a limit: the context of the largest models of 2026."""
+"""Counted for a request without a limit: the context of the largest models of 2026."""
 
 DEFAULT_TOKEN_LIMIT = 1_024
 """The token limit that a build under a cap writes into requests that have none."""
@@ -34,7 +34,7 @@ Off = Literal[False] | None
 
 
 class _Tool(Struct, forbid_unknown_fields=True):
-    """A tool that runs at the caller's: hosted ones, often named by a member, are billed by use."""
+    """A tool that the caller runs. Hosted tools, which have other members, are billed by use."""
 
     type: Literal["function", "custom"] = "function"
     function: Free = UNSET
@@ -72,7 +72,7 @@ _SAMPLING = (
     "guided_choice guided_grammar structured_outputs chat_template_kwargs metadata store user "
     "safety_identifier prompt_cache_key reasoning_effort verbosity tool_choice parallel_tool_calls"
 )
-"""What all endpoints for texts take and what the engines behind them add, at no cost."""
+"""Parameters of all text endpoints, and of the engines behind them, that cost nothing."""
 _NESTED = {
     "reasoning": _Reasoning | None,
     "thinking": _Thinking | None,
@@ -81,7 +81,11 @@ _NESTED = {
 
 
 def _decoder(free: str, counts: str = "", off: str = "", **others: Any) -> Decoder[Any]:
-    """Reads a body of these members and no others: by name, or by type where that is special."""
+    """A decoder for bodies that have only these members.
+
+    Those in `free` may hold anything, those in `counts` are whole numbers from 1, those in `off`
+    are false; `others` gives the types of the rest.
+    """
     members = [
         ("model", str, ""),
         *((name, Free, UNSET) for name in free.split()),
@@ -143,7 +147,7 @@ _MEMBERS = frozenset(
         *("function_call", "call_id", "caller", "namespace", "arguments", "input", "output"),
     }
 )
-"""Of messages and of parts of their content: text, and what names or describes it."""
+"""Members of messages and of their parts that cost only the tokens of their text."""
 _IMAGE_MEMBERS = frozenset({"image_url", "input_image", "image", "source", "file_id", "detail"})
 
 
@@ -152,8 +156,8 @@ class TokenBound:
     """The most that requests read and write.
 
     Attributes:
-        input_tokens: estimate, bytes / 4 and 1,000 for an image.
-        output_tokens: the most, all choices together.
+        input_tokens: estimate: bytes / 4, plus 1,000 for an image.
+        output_tokens: the most there can be, for all choices together.
         without_limit: how many of the requests have no token limit.
     """
 
@@ -179,11 +183,11 @@ _decode_members = Decoder(dict[str, Raw]).decode
 
 
 def bound_tokens(paths: Sequence[Path]) -> TokenBound:
-    """The most that request files can make a server read and write, by their own lines.
+    """The most that the lines of request files can make a server read and write.
 
     Raises:
-        InputError: code `unknown_cost`: a line may cost what nobody can foresee; the message names
-            it and the parameter.
+        InputError: code `unknown_cost`: nobody can say what a line may cost; the message names the
+            line and the parameter.
         OSError: a file cannot be read.
     """
     total = TokenBound()
@@ -240,12 +244,12 @@ def bound_body(body: bytes, endpoint: str) -> TokenBound:
 def with_token_limit(
     params: Mapping[str, Any], endpoint: str, name: str | None = None
 ) -> dict[str, Any]:
-    """Parameters with a token limit: the caller's, else ours.
+    """The parameters with a token limit: the caller's, or else `DEFAULT_TOKEN_LIMIT`.
 
     Args:
         params: as given.
-        endpoint: whose parameter it is.
-        name: how the provider calls it, where it differs.
+        endpoint: where the requests go; it decides the limit's name.
+        name: the provider's name for the limit, if it has one of its own.
     """
     names = _LIMITS.get(endpoint, _TEXT_LIMITS)
     if endpoint == EMBEDDINGS or any(params.get(limit) is not None for limit in names):
@@ -255,10 +259,10 @@ def with_token_limit(
 
 
 def _images_in(node: Any, depth: int) -> int:
-    """Images among messages, their content and what tools returned; not what lies inside of a part.
+    """Count the images among messages, in their content and in what tools returned.
 
-    Content of a kind whose cost is not known is refused, also where it goes without its kind: some
-    servers tell it by its other members, so those are of a list, too.
+    Content of a kind whose cost is not known is refused. Some servers recognise content without a
+    type by its other members, so these have to be known, too.
     """
     if isinstance(node, dict) or (isinstance(node, list) and depth > _DEEPEST):
         raise _unknown("the request", _MISPLACED)
@@ -267,7 +271,7 @@ def _images_in(node: Any, depth: int) -> int:
     count = 0
     for part in cast("list[Any]", node):
         if isinstance(part, list) and not all(isinstance(n, int) for n in cast("list[Any]", part)):
-            raise _unknown("the request", _MISPLACED)  # what is no tokens
+            raise _unknown("the request", _MISPLACED)  # a list that is not of tokens
         if not isinstance(part, dict):
             continue
         fields = cast("dict[str, Any]", part)
@@ -285,7 +289,7 @@ def _images_in(node: Any, depth: int) -> int:
 
 
 def _images_of(fields: dict[str, Any], others: set[str]) -> int:
-    """How many images a part is, each by its address or its data: lists of them are refused."""
+    """How many images a part holds, by its members; a list of images in one member is refused."""
     for name in others:
         value = fields[name]
         given = list(cast("dict[str, Any]", value).values()) if isinstance(value, dict) else [value]
@@ -308,7 +312,7 @@ _REASON_CHARACTERS = 300
 
 
 def _refuse_duplicate_names_in_line(line: bytes) -> None:
-    """Refuse a line with a member that stands twice, in whatever case: some servers ignore it."""
+    """Refuse a line that has a member twice, in any case: some servers ignore the case."""
     members = _decode_members(line)
     if len({name.casefold() for name in members}) != len(members):
         raise _unknown("the request", _TWICE)
@@ -317,9 +321,9 @@ def _refuse_duplicate_names_in_line(line: bytes) -> None:
 
 
 def _refuse_duplicate_names(body: bytes, values: Any) -> None:
-    """Refuse a name that stands twice in one object: the server might read the other one.
+    """Refuse a name that occurs twice in one object: the server might read the other one.
 
-    What is written anew as it stands there has none.
+    A body that is the same when encoded again has no such name, which is quick to check.
     """
     try:
         if msgspec.json.encode(values) == body:
@@ -346,7 +350,7 @@ _TWICE = "a name occurs twice in one object"
 
 
 def _shown(reason: str) -> str:
-    """It names members of the body, which anybody may have written."""
+    """The reason on one line, cut short: it may quote a body that anybody may have written."""
     words = one_line(reason)
     cut = len(words) > _REASON_CHARACTERS
     return words[:_REASON_CHARACTERS] + "…" if cut else words.rstrip(".")

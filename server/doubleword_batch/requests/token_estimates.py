@@ -10,10 +10,10 @@ from doubleword_batch.requests.lines import read_head
 from doubleword_batch.requests.spec import EMBEDDINGS, OUTPUT_LIMITS, RequestSpec
 
 BYTES_PER_TOKEN = 4
-"""The rule of thumb that Doubleword's server uses, too."""
+"""A rule of thumb, which Doubleword's server uses as well."""
 
 TOKENS_PER_IMAGE = 1_000
-"""A guess: what models of 2025 and 2026 make of an image of about a megapixel."""
+"""A guess: about what models of 2025 and 2026 count for an image of one megapixel."""
 
 _OUTPUT_PER_INPUT = 1.1
 _GUESSED_OUTPUT_TOKENS = 1024
@@ -22,9 +22,10 @@ _GUESSED_OUTPUT_TOKENS = 1024
 def estimate_output_tokens(spec: RequestSpec, requests: int, input_tokens: int) -> int:
     """Estimate the tokens of all answers.
 
-    With a limit in `params` (max_tokens or another of `OUTPUT_LIMITS`), that limit for each of `n`
-    choices of each request, which is the most there can be. Without one, 1.1 times the input, as
-    Doubleword's server estimates, but at most 1,024 a request. Embeddings have none.
+    With a limit in `params` (max_tokens or another of `OUTPUT_LIMITS`), each of a request's `n`
+    choices counts as that limit, which is the most there can be. Without a limit, the estimate is
+    1.1 times the input, as in Doubleword's server, but at most 1,024 a request. Embeddings have no
+    output tokens.
     """
     if spec.endpoint == EMBEDDINGS:
         return 0
@@ -32,9 +33,10 @@ def estimate_output_tokens(spec: RequestSpec, requests: int, input_tokens: int) 
 
 
 def estimate_file_tokens(path: Path) -> tuple[int, int]:
-    """Estimate the input and output tokens of a request file by its own lines.
+    """Estimate the input and output tokens of a request file from its lines.
 
-    Input is the bytes of the lines / 4. Output is as in `estimate_output_tokens`, line by line.
+    Input tokens are the bytes of the lines / 4; output tokens are estimated line by line as in
+    `estimate_output_tokens`.
 
     Raises:
         OSError: the file cannot be read.
@@ -54,7 +56,7 @@ def estimate_file_tokens(path: Path) -> tuple[int, int]:
 
 
 def _output_tokens(params: Mapping[str, Any], requests: int, input_tokens: int) -> int:
-    """For the parameters of chat and responses; the largest of several limits counts."""
+    """The output tokens of requests with these parameters; the largest of several limits counts."""
     choices = _whole(params.get("n")) or 1
     limits = [limit for name in OUTPUT_LIMITS if (limit := _whole(params.get(name)))]
     if limits:
@@ -64,5 +66,5 @@ def _output_tokens(params: Mapping[str, Any], requests: int, input_tokens: int) 
 
 
 def _whole(value: Any) -> int:
-    """A positive whole number, or 0; a boolean is not one."""
+    """The value if it is a positive whole number, else 0; booleans are not numbers."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

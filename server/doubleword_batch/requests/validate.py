@@ -1,8 +1,8 @@
-"""Checks any request file: all faults of all lines in one pass, before money is spent.
+"""Checks any request file: finds all faults of all lines in one pass, before money is spent.
 
-Servers stop at the first fault, and some faults (two lines with one custom_id) they do not see.
-Most lines take a fast way (`plain_lines`), others a closer look; what is wrong with a broken one is
-found in `line_checks`.
+Servers stop at the first fault, and do not see some (two lines with the same custom_id). Most lines
+are read the fast way (`plain_lines`), others get a closer look; `line_checks` finds out what is
+wrong with a broken line.
 """
 
 import difflib
@@ -32,10 +32,10 @@ from doubleword_batch.requests.spec import EMBEDDINGS, RESPONSES
 from doubleword_batch.requests.token_estimates import BYTES_PER_TOKEN
 from doubleword_batch.sources.base import quoted_name
 
-# Servers of this shape take these beside the endpoints that jobs are built for.
+# Servers also take these, besides the endpoints that jobs are built for.
 _ALSO_TAKEN = ("/v1/completions", "/v1/messages")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-_AROUND_A_BODY = 4096  # bytes a line may have beside its body and still be read whole
+_AROUND_A_BODY = 4096  # bytes that a line may have besides its body and still be read whole
 _IDS_AT_ONCE = 1000
 _MODELS_SHOWN = 10
 _QUOTED = 80
@@ -65,7 +65,7 @@ _decode = msgspec.json.Decoder(_CheckedLine).decode
 def _read(line: bytes) -> _CheckedLine | None:
     try:
         if not line.isascii():
-            str(line, "utf-8")  # msgspec does not look into fields that are not declared
+            str(line, "utf-8")  # msgspec does not check fields that are not declared
         return None if is_too_deep(line) else _decode(line)
     except (ValueError, RecursionError):
         return None
@@ -81,10 +81,11 @@ def validate_request_file(
     Args:
         path: the file.
         profile: the provider.
-        models: those that its key may use; empty where they are not known.
+        models: the models that the key may use; empty if they are not known.
 
     Raises:
-        InputError: code `file_not_found` or `not_readable`; faults inside the file are reported.
+        InputError: code `file_not_found` or `not_readable`. Faults inside the file do not raise;
+            they are in the report.
     """
     try:
         with open_regular(path.resolve(), _READ_BYTES) as stream, SeenIds() as seen:
@@ -112,7 +113,7 @@ class _Check:
         self._found = Findings()
         self._seen = seen
         self._url: str | None = None  # of the first line
-        self._usual_url: str | None = None  # the same, if nothing of its own is checked of it
+        self._usual_url: str | None = None  # if it is accepted and inputs need no count
         self._one_url = True
         self._models: dict[str, None] = {}
         self._requests = 0
@@ -120,12 +121,12 @@ class _Check:
 
     def run(self, stream: BinaryIO) -> ValidationReport:
         longest, models, usual_url = self._profile.max_request_bytes, self._models, self._usual_url
-        ids: list[str] = []  # of the lines just read, which are otherwise in order
+        ids: list[str] = []  # of the last lines, in which nothing else is wrong
         number = bytes_read = 0
         for number, line in enumerate(self._lines(stream), 1):
             bytes_read += (size := len(line))
             request = read_plain(line)
-            # Most lines are like those before them; of these only the custom_id is left to check.
+            # Most lines are like earlier ones; only their custom_ids are left to check.
             if (
                 request is not None
                 and request.url == usual_url
@@ -159,7 +160,7 @@ class _Check:
         )
 
     def _lines(self, stream: BinaryIO) -> Iterator[bytes]:
-        """Lines, those beyond any limit cut: they are only counted."""
+        """The lines; a line beyond the limit is cut short, as it is only counted."""
         longest = self._longest_line
         read = partial(stream.readline, longest + 1)
         for line in iter(read, b""):
@@ -213,9 +214,9 @@ class _Check:
             checks[name](number, text)
 
     def _check_ids(self, ids: list[str], end: int) -> None:
-        """Check the custom_ids of the lines up to `end`, together if nothing about them is odd.
+        """Check the custom_ids of the lines before `end`, all at once unless some are odd.
 
-        The list is empty afterwards, for the lines to come.
+        The list is empty afterwards, ready for the next lines.
         """
         if not ids:
             return
@@ -243,7 +244,7 @@ class _Check:
             self._found.add("custom_id_duplicate", number, message)
 
     def _odd_custom_id(self, number: int, custom_id: str, *, is_safe: bool) -> str:
-        """Report it; returns what it is known by from here on."""
+        """Report the id; return the key under which duplicates of it are looked for."""
         name = quote_untrusted(custom_id, _QUOTED)
         if not is_safe:
             what = "has a control character" if custom_id.isascii() else "is not ASCII"
@@ -295,7 +296,7 @@ class _Check:
             self._models[model] = None
 
     def _content(self, number: int, request: _CheckedLine, line: bytes) -> None:
-        """What is asked, as far as that can be told without reading all of it."""
+        """Check what the request asks, as far as possible without reading all of it."""
         if request.body.stream:
             self._found.add("stream", number, "body.stream is on.")
         fault = content_fault(request.url, request.body)
@@ -314,7 +315,7 @@ class _Check:
                 self._found.add("media_address", number, fault)
         model = request.body.model
         if model in self._profile.text_only and any(mark in line for mark in _IMAGES):
-            message = f"The model {quote_untrusted(model, _QUOTED)} sees no images."
+            message = f"The model {quote_untrusted(model, _QUOTED)} does not take images."
             self._found.add("image_for_text_model", number, message)
 
     def _size(self, number: int, line: bytes) -> None:

@@ -31,7 +31,7 @@ FIXES = {
     "not_an_object": "Write one JSON object on each line, not an array or a bare value.",
     "missing_field": "Give every line custom_id, method, url and body.",
     "wrong_type": "custom_id, method, url and body.model are strings, body is an object.",
-    "custom_id_missing": "Give every line a custom_id that tells it from all others.",
+    "custom_id_missing": "Give every line a custom_id of its own.",
     "custom_id_too_long": "Shorten the custom_id to the provider's limit.",
     "custom_id_not_header_safe": "Use printable ASCII characters in custom_id.",
     "custom_id_duplicate": "Make every custom_id unique; results are matched by it.",
