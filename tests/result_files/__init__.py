@@ -131,7 +131,7 @@ NOT_READ = {
     "Zstandard": (b"\x28\xb5\x2f\xfd" + b"\x04\x00" * 40, "packed with Zstandard"),
     "bzip2": (b"BZh91AY&SY" + b"\x04\x00" * 40, "packed with bzip2"),
     "Parquet": (b"PAR1" + b"\x15\x04" * 40, "a Parquet file"),
-    "another zip": (b"PK\x03\x04\x14\0\1\0\x0c\0" + b"\0" * 80, "encrypted, or of a rare kind"),
+    "another zip": (b"PK\x03\x04\x14\0\1\0\x0c\0" + b"\0" * 80, "encrypted or unusual"),
     "words": (b"the results\nlie somewhere else\n" * 5, "no line that can be read"),
     "an empty page": (b'{"data": []}', "no line that can be read"),
     "bytes": (bytes(range(128, 256)), "no line that can be read"),

@@ -1,7 +1,8 @@
-"""The typed client of the Batch API; the only part, with the local upstream, that speaks HTTP out.
+"""The typed client of the Batch API.
 
-Importing it imports httpx: callers import it inside the function that needs it. The objects that
-its methods return are those of `doubleword_batch.models`.
+Only this package and the local server's upstream send HTTP requests. Importing it imports httpx, so
+callers import it inside the function that needs it. Its methods return the objects of
+`doubleword_batch.models`.
 """
 
 from doubleword_batch.api.client import BatchClient

@@ -18,10 +18,10 @@ from doubleword_batch.variables import check_base_url
 
 
 class BatchClient:
-    """An asynchronous client of one server of the Batch API; an async context manager.
+    """An asynchronous client for one server of the Batch API; an async context manager.
 
-    Speaks OpenAI's Files, Batch and Models APIs and Doubleword's extensions of them. Tied to the
-    event loop in which it is first used.
+    Speaks OpenAI's Files, Batch and Models APIs with Doubleword's extensions. Tied to the event
+    loop in which it is first used.
 
     ```python
     async with BatchClient(base_url=HOSTED_BASE_URL, api_key=key) as client:
@@ -32,23 +32,23 @@ class BatchClient:
     ```
 
     Args:
-        base_url: the API with `/v1`; https, or http on a loopback address.
-        api_key: sent to the origin of `base_url` and nowhere else; None to send none.
-        profile: what the server takes and offers; by default that of the known base URLs, or else
-            the generic one, which counts on no extension.
+        base_url: the API's address with `/v1`; https, or http on a loopback address.
+        api_key: sent only to the origin of `base_url`; None to send no key.
+        profile: what the server accepts and offers; by default chosen by the base URL, with a
+            generic profile without extensions for an unknown address.
         timeout_seconds: for connecting (at most 10), each read and write, and a JSON reply.
-        max_retry_seconds: how long after a first failure a call, or a download without
-            progress, goes on trying; 0 to try once.
-        user_agent: in place of this package's own.
-        headers: sent with every request beside the client's own; no secrets.
+        max_retry_seconds: how long a call keeps trying after its first failure, and a download
+            after its last progress; 0 to try once.
+        user_agent: replaces this package's own.
+        headers: sent with every request besides the client's own; no secrets.
         custom_transport: sends the requests in place of this package's own connections.
-        retry_clock: clock, sleep and jitter of the retries.
-        is_there: whether the server still has that address, asked before anything is sent: the
-            port of a program that ended may be a stranger's.
-        key_memory: what earlier processes know of this server and key: a refusal of a key that
-            has worked is waited out.
-        stands_in: the server is this machine's own, which answers where no key is in use: an error
-            for a model that it does not have says so.
+        retry_clock: clock, sleep and jitter for the retries.
+        is_there: checked before anything is sent: whether the server still listens at that address,
+            since the port of a program that has ended may now belong to a stranger.
+        key_memory: what earlier processes know about this server and key: if a key that has worked
+            is refused, the client waits and tries again.
+        stands_in: the server is this machine's own, which answers when no key is in use; the error
+            for a model that it does not have then says so.
 
     Attributes:
         files: upload, get, list, content, delete, estimate_cost.
@@ -59,9 +59,8 @@ class BatchClient:
         base_url: without a trailing slash.
 
     Raises:
-        ConfigError: code `invalid_setting`: an address that a key must not be sent to, a key that
-            a header cannot carry, or a proxy or certificate file in the environment that cannot
-            be used.
+        ConfigError: code `invalid_setting`: a key must not be sent to this address, a header cannot
+            carry the key, or a proxy or certificate file in the environment cannot be used.
     """
 
     def __init__(
@@ -122,6 +121,6 @@ def _secret(key: Secret | str | None) -> Secret | None:
 def _user_agent() -> str:
     try:
         own = version("doubleword-batch")
-    except PackageNotFoundError:  # imported from a source tree that is not installed
+    except PackageNotFoundError:  # the package is imported without being installed
         own = "0"
     return f"doubleword-batch/{own} (python {platform.python_version()})"

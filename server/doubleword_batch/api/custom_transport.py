@@ -1,6 +1,6 @@
-"""A way for others to send the client's requests: over connections, and with a key, of their own.
+"""Lets callers send the client's requests over their own connections and with their own key.
 
-`BatchClient` stays what it is: which request is made, what is repeated, what a reply means.
+`BatchClient` still decides which requests are made, what is retried and what a reply means.
 """
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
@@ -12,15 +12,15 @@ import httpx
 
 @dataclass(frozen=True, slots=True)
 class TransportRequest:
-    """One request to be sent, once: not repeated, and no redirect followed.
+    """One request, to be sent once: without retries or redirects.
 
     Attributes:
         method: the HTTP method.
         url: absolute, without a query.
         params: the query.
-        headers: without `Host`; a transport with its own credentials leaves `Authorization` out.
-        body: all of it, or pieces that can be iterated again; None for no body.
-        timeout_seconds: by `connect`, `read`, `write` and `pool`.
+        headers: without `Host`; a transport with its own credentials replaces `Authorization`.
+        body: the whole body, or pieces that can be iterated again; None for no body.
+        timeout_seconds: by phase: `connect`, `read`, `write` and `pool`.
     """
 
     method: str
@@ -33,14 +33,14 @@ class TransportRequest:
 
 @dataclass(frozen=True, slots=True)
 class TransportResponse:
-    """What came back; its body is read piece by piece.
+    """The response; its body is read piece by piece.
 
     Attributes:
         status: the HTTP status.
         http_version: such as `HTTP/1.1`.
-        headers: as they came; they fit the pieces, which may be compressed.
+        headers: as received; they describe the pieces, which may be compressed.
         pieces: the body.
-        close: lets go of the connection.
+        close: releases the connection.
     """
 
     status: int
@@ -51,11 +51,11 @@ class TransportResponse:
 
 
 class NoResponseError(Exception):
-    """A request without a complete response; the cause is the error of the library that sent it.
+    """A request that got no complete response; its cause is the error of the library that sent it.
 
     Args:
-        kind: the name of httpx's error that says what happened, such as `ConnectTimeout`; any
-            other name stands for a connection that broke.
+        kind: the name of the httpx error that says what happened, such as `ConnectTimeout`; any
+            other name means a broken connection.
         reason: what happened.
     """
 
@@ -69,31 +69,31 @@ class CustomTransport(Protocol):
 
     @property
     def credentials(self) -> tuple[str, ...]:
-        """What it sent lately to prove who it is: taken out of all that the server writes."""
+        """The credentials it sent recently; they are removed from everything the server writes."""
         ...
 
     async def send(self, request: TransportRequest) -> TransportResponse:
-        """Send, and return as soon as the headers are there.
+        """Send, and return as soon as the headers have arrived.
 
         Raises:
-            NoResponseError: here, and from the response's pieces.
-            DoublewordBatchError: the transport has no credentials now.
+            NoResponseError: raised here, or while the response's pieces are read.
+            DoublewordBatchError: the transport has no credentials at the moment.
         """
         ...
 
     async def close(self) -> None:
-        """Let go of the connections that are its own."""
+        """Close the transport's own connections."""
         ...
 
 
 class HttpxTransport(httpx.AsyncBaseTransport):
-    """A custom transport where httpx expects one of its own."""
+    """Lets httpx use a custom transport."""
 
     def __init__(self, custom_transport: CustomTransport) -> None:
         self._custom_transport = custom_transport
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send through the custom transport; its errors become httpx's."""
+        """Send through the custom transport, turning its errors into httpx's."""
         try:
             response = await self._custom_transport.send(_transport_request(request))
         except NoResponseError as error:
@@ -139,7 +139,7 @@ def _transport_request(request: httpx.Request) -> TransportRequest:
 
 
 def httpx_error(name: str, reason: str) -> httpx.RequestError:
-    """Httpx's error of that name; a `ReadError` where it has none."""
+    """The httpx error of that name; `ReadError` if there is none."""
     kind = getattr(httpx, name, None)
     if not (isinstance(kind, type) and issubclass(kind, httpx.RequestError)):
         kind = httpx.ReadError

@@ -1,4 +1,4 @@
-"""Line files downloaded as whole lines, each handed over once, through cuts and server failures."""
+"""Downloads line files as whole lines, each delivered once, despite cuts and server failures."""
 
 import json
 import logging
@@ -26,18 +26,18 @@ from doubleword_batch.settings import BASE_URL_VARIABLES
 _log = logging.getLogger(__name__)
 
 Sink = Callable[[bytes], Awaitable[bool | None] | bool | None]
-"""Takes blocks of whole lines, each line ending in a line feed. It may be a coroutine function, so
-that slow work with the lines can leave the event loop. It may return False for a block that brought
-nothing new; a download that goes on like that for too long is ended."""
+"""Takes blocks of whole lines, each ending in a line feed. It may be a coroutine function, so
+that slow work on the lines can leave the event loop. It may return False for a block that brought
+nothing new; a download that brings nothing new for too long is ended."""
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
-"""The longest line that is taken: what bounds the memory of a download."""
+"""The longest line that is read; this bounds the memory of a download."""
 
 _READ_PAST = 8
-"""How many times that a line may have that is read past; one that goes on ends the download."""
+"""A line this many times longer than that ends the download; a shorter one is skipped."""
 
 _LINE_PROGRESS_BYTES = 256 * 1024
-"""How much of a line that is not whole yet counts as progress."""
+"""How much of an unfinished line counts as progress."""
 
 _KEPT_BYTES = 64 * 1024
 _TEXT = rb'"(?:[^"\\]|\\.)*"'
@@ -48,9 +48,9 @@ _NO_RESULT_LINE = b"(a line that was too long)\n"
 
 
 class LongLine:
-    """A line longer than any that is taken: read past, only its beginning and its end are kept.
+    """A line longer than `MAX_LINE_BYTES`: skipped; only its beginning and end are kept.
 
-    It costs its own row and no other: the short line in its place has its custom_id and an error.
+    It costs only its own row: a short line with its custom_id and an error takes its place.
     """
 
     def __init__(self, beginning: bytes) -> None:
@@ -69,7 +69,7 @@ class LongLine:
         return self._tail.rstrip().endswith(b"}")
 
     def in_short(self) -> bytes:
-        """The line in its place: an error with its custom_id; where it has none, no result line."""
+        """The replacement: an error with its custom_id; without one, not a result line at all."""
         custom_id = _custom_id_in(self._head)
         if custom_id is None and (found := _LAST_FIELD.search(self._tail)):
             custom_id = _name(found[1])
@@ -82,7 +82,7 @@ class LongLine:
 
 
 def _custom_id_in(head: bytes) -> str | None:
-    """The custom_id of the outer object, as far as its fields can be seen."""
+    """The custom_id of the outer object, if the beginning of the line shows it."""
     depth = 0
     field: bytes | None = None
     is_value = False
@@ -117,13 +117,13 @@ def _name(value: bytes) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class ContentRead:
-    """What one read of a line file brought.
+    """What one download of a line file brought.
 
     Attributes:
-        lines: complete lines handed to the sink, blank lines included.
-        size_bytes: bytes handed to the sink.
-        incomplete: the server's X-Incomplete: more lines will come; None when it did not say.
-        next_skip: where the next read goes on: `skip` and the lines really received.
+        lines: complete lines passed to the sink, including blank lines.
+        size_bytes: bytes passed to the sink.
+        incomplete: the server's X-Incomplete: more lines will come; None if it did not say.
+        next_skip: where the next download continues: `skip` plus the lines received.
     """
 
     lines: int
@@ -137,15 +137,16 @@ async def read_lines(
 ) -> ContentRead:
     """Download `request` from line `skip` on.
 
-    After a cut, a 429 or a 5xx it goes on behind the last line handed over, as long as there is
-    progress within the retry time. One try ends when nothing of use has come for the transport's
-    timeout: lines that the sink has use for, lines that are left out, a long line on its way.
+    Resumes after the last delivered line when the connection breaks or the server answers 429 or
+    5xx, as long as there is progress within the retry time. One try ends when nothing useful has
+    come for the transport's timeout. Useful are lines the sink can use, lines that are left out,
+    and the growth of a long line.
 
-    A line over `MAX_LINE_BYTES` is read past: the sink gets a short one in its place, with its
+    A line over `MAX_LINE_BYTES` is skipped: the sink gets a short one in its place, with its
     custom_id and the error `line_too_long`.
 
-    What the sink raises ends the download and passes through. Where the server cannot skip, the
-    file is read from its start each time, and lines are left out on this side.
+    An exception from the sink ends the download and passes through. If the server cannot skip
+    lines, each try reads the file from its start and leaves lines out on this side.
 
     Raises:
         ApiError, TransportError, ProtocolError: with `lines` and `next_skip` in the details.
@@ -192,11 +193,11 @@ async def _read_once(
 
 
 class _Download:
-    """What has been handed over so far, across all tries, and until when more has to come.
+    """What has been delivered so far over all tries, and the time by which more must come.
 
     Attributes:
-        lines: handed over.
-        has_progress: the try under way has brought something of use.
+        lines: delivered so far.
+        has_progress: the current try has brought something useful.
     """
 
     def __init__(self, sink: Sink, skip: int, patience_seconds: float) -> None:
@@ -219,10 +220,10 @@ class _Download:
 
     @contextmanager
     def patience(self) -> Generator[None]:
-        """Ends what runs inside when nothing of use has come for too long.
+        """Ends the work inside when nothing useful has come for too long.
 
         Raises:
-            httpx.ReadTimeout: that.
+            httpx.ReadTimeout: when that happens.
         """
         with anyio.CancelScope(deadline=self._deadline) as self._scope:
             yield
@@ -241,7 +242,7 @@ class _Download:
             if taken is True or (taken is None and b"{" in block):
                 self.note_progress()
             else:
-                self._deadline += monotonic() - begun  # the sink's time is not the server's
+                self._deadline += monotonic() - begun  # the sink's time does not count
         if self._scope.deadline != self._deadline:
             self._scope.deadline = self._deadline
 
@@ -250,7 +251,7 @@ class _Download:
 
 
 class _Body:
-    """Cuts a response body into blocks of whole lines, without the first `leave_out` ones."""
+    """Cuts a response body into blocks of whole lines, without the first `leave_out` lines."""
 
     def __init__(
         self,
@@ -283,7 +284,7 @@ class _Body:
         return self._wanted(in_short + block)
 
     def _past_long_line(self, line: LongLine, piece: bytes) -> tuple[bytes, bytes]:
-        """The line in short, once its end has come, and what of the piece stands behind it."""
+        """The replacement line once the long line has ended, and what follows it in the piece."""
         end = piece.find(b"\n")
         rest = piece if end < 0 else piece[:end]
         self._note_growth(line.size_bytes, len(rest))
@@ -302,7 +303,7 @@ class _Body:
             self._note_progress()
 
     def last_line(self, response: httpx.Response) -> bytes:
-        """What stands behind the last line feed, as a line, if the body's end can be trusted."""
+        """The text after the last line feed as a line, if the body's end can be trusted."""
         if self._long_line is not None:
             if not _has_known_end(response) and not self._long_line.is_closed:
                 raise httpx.RemoteProtocolError("the connection ended inside a line")
@@ -349,7 +350,7 @@ class _ErrorObject(msgspec.Struct):
 
 
 def _error_in_place_of_lines(line: bytes) -> str | None:
-    """The words of an error object that stands where result lines should be, or None."""
+    """The message of an error object where result lines should be, or None."""
     try:
         found = msgspec.json.decode(line, type=_ErrorObject)
     except (ValueError, RecursionError):
@@ -358,7 +359,7 @@ def _error_in_place_of_lines(line: bytes) -> str | None:
 
 
 def _has_known_end(response: httpx.Response) -> bool:
-    # Without a length or chunks the end of the connection is the end of the body, cut or not.
+    # Without a length or chunks a body ends with its connection, so a cut cannot be seen.
     framed = "content-length" in response.headers or "transfer-encoding" in response.headers
     return framed or response.http_version not in {"HTTP/1.0", "HTTP/1.1"}
 

@@ -1,9 +1,9 @@
-"""Sends what has a body so that an answer that comes before the body's end is read.
+"""Sends requests with a body so that an early reply, before the body's end, can be read.
 
-A server that refuses an upload (401, 403, 413, 429) often answers at its head, and closes. An
-asynchronous connection does not read while it writes: it notices that nothing more can be written,
-and the answer is lost. Here a worker thread reads while it writes, stops writing when an answer has
-come, and looks for one that may already lie there when writing fails.
+A server that refuses an upload (401, 403, 413, 429) often answers as soon as it has the headers,
+and closes the connection. An asynchronous connection does not read while it writes: it only notices
+that it cannot write any more, and the reply is lost. Here a worker thread reads while it writes,
+stops writing when a reply arrives, and looks for one if writing fails.
 """
 
 import selectors
@@ -24,10 +24,10 @@ from doubleword_batch.api import response_body
 from doubleword_batch.api.custom_transport import httpx_error
 
 _BLOCK_BYTES = 256 * 1024
-_CHECK_SECONDS = 0.25  # how soon a thread notices that nobody waits for it any more
+_CHECK_SECONDS = 0.25  # how soon a thread notices that nobody waits for it
 _MOST_AT_ONCE = 16
 _MOST_INTERIM_BYTES = 64 * 1024
-# Not epoll or kqueue, which take a descriptor: a reply is waited for where no more may be open.
+# Not epoll or kqueue: they need a descriptor of their own, and there may be none left to open.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 _NOTHING_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _HTTPCORE_ERRORS = (
@@ -40,10 +40,10 @@ _HTTPCORE_ERRORS = (
 
 
 class DuplexTransport(httpx.AsyncBaseTransport):
-    """Sends each POST in a thread of its own, and all other requests asynchronously.
+    """Sends each POST in its own thread, and all other requests asynchronously.
 
     Raises:
-        ImportError, ValueError, httpx.InvalidURL: the proxy is of a kind that is not known.
+        ImportError, ValueError, httpx.InvalidURL: this kind of proxy is not supported.
     """
 
     def __init__(self, proxy: str | None, tls: ssl.SSLContext) -> None:
@@ -53,11 +53,11 @@ class DuplexTransport(httpx.AsyncBaseTransport):
         self._limiter: anyio.CapacityLimiter | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send, and return as soon as the headers are there, or all of a reply to a body."""
+        """Send, and return once the headers have arrived; for a POST, the whole reply."""
         if request.method != "POST":
             return await self._asynchronous.handle_async_request(request)
         exchange = _Exchange(request, self._tls, self._proxy)
-        if self._limiter is None:  # it belongs to the loop that runs now
+        if self._limiter is None:  # it belongs to the running loop
             self._limiter = anyio.CapacityLimiter(_MOST_AT_ONCE)
         try:
             reply = await anyio.to_thread.run_sync(
@@ -75,7 +75,7 @@ class DuplexTransport(httpx.AsyncBaseTransport):
         )
 
     async def aclose(self) -> None:
-        """Close the asynchronous connections; there are no others between two requests."""
+        """Close the asynchronous connections; a POST keeps none open."""
         await self._asynchronous.aclose()
 
 
@@ -100,11 +100,11 @@ class _Replayed(httpx.AsyncByteStream):
 
 
 class _Exchange:
-    """One request and its reply, over a connection of their own.
+    """One request and its reply, over their own connection.
 
     Attributes:
-        is_abandoned: nobody waits for the reply any more: nothing more is sent.
-        read_until: when the reply has to be there, monotonic seconds; None until it is awaited.
+        is_abandoned: nobody waits for the reply any more, so nothing more is sent.
+        read_until: when the reply must have arrived, in monotonic seconds; None before that starts.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class _Exchange:
         """Send the request and read the reply; called in a thread.
 
         Raises:
-            Exception: of httpcore, or what making the body raised.
+            Exception: an error of httpcore, or of the body's source.
         """
         request = self._request
         pool = httpcore.ConnectionPool(
@@ -150,7 +150,7 @@ class _Exchange:
         version = extensions.get("http_version", b"HTTP/1.1")
         reply = _Reply(response.status, response.headers, version)
         most_bytes = response_body.MAX_REPLY_BYTES + 1
-        if not 200 <= response.status < 300:  # noqa: PLR2004  # its status says enough
+        if not 200 <= response.status < 300:  # noqa: PLR2004  # the status says enough
             most_bytes = response_body.MAX_ERROR_BYTES
             self.read_until = time.monotonic() + response_body.ERROR_BODY_SECONDS
         size = 0
@@ -158,7 +158,7 @@ class _Exchange:
             for piece in response.iter_stream():
                 reply.pieces.append(piece)
                 size += len(piece)
-                if size >= most_bytes:  # whoever reads it refuses it for its size, or has enough
+                if size >= most_bytes:  # too large for its reader, or enough of an error
                     break
         except _HTTPCORE_ERRORS as error:
             reply.lost = httpx_error(type(error).__name__, str(error))
@@ -171,7 +171,7 @@ def _body_of(request: httpx.Request) -> Iterable[bytes]:
 
 
 class _DuplexBackend(httpcore.NetworkBackend):
-    """Opens connections that are read while they are written."""
+    """Opens connections that can be read while they are written."""
 
     def __init__(self, exchange: _Exchange) -> None:
         self._exchange = exchange
@@ -190,10 +190,10 @@ class _DuplexBackend(httpcore.NetworkBackend):
 
 
 class _DuplexStream(httpcore.NetworkStream):
-    """A connection that is read while it is written.
+    """A connection that can be read while it is written.
 
-    Over TLS inside TLS (an https proxy) it only writes and then reads: that has no socket of its
-    own to ask.
+    With TLS inside TLS (an https proxy) it writes first and reads afterwards: there is no socket of
+    its own to poll.
     """
 
     def __init__(self, stream: httpcore.NetworkStream, exchange: _Exchange) -> None:
@@ -204,7 +204,7 @@ class _DuplexStream(httpcore.NetworkStream):
         self._socket: socket.socket | None = None if inside_tls else stream.get_extra_info("socket")
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Write all of it; ends with `WriteError` as soon as a final answer begins to come."""
+        """Write everything; raises `WriteError` as soon as a final reply begins to arrive."""
         if self._socket is None:
             self._raise_if_abandoned()
             self._stream.write(buffer, timeout)
@@ -224,7 +224,7 @@ class _DuplexStream(httpcore.NetworkStream):
                 raise httpcore.WriteError(str(error)) from error
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read some bytes, what came early first; the whole reply has to come within `timeout`."""
+        """Read some bytes, early ones first; the whole reply must arrive within `timeout`."""
         if self._early:
             early = bytes(self._early[:max_bytes])
             del self._early[:max_bytes]
@@ -259,9 +259,9 @@ class _DuplexStream(httpcore.NetworkStream):
         return self._stream.get_extra_info(info)
 
     def _take_early(self, connection: socket.socket) -> None:
-        """Take what has come of an answer, and end the writing if anything has.
+        """Read what has arrived of a reply, and end the writing if it is a final one.
 
-        Over TLS what can be read need not be an answer, so it is read and not asked for.
+        Over TLS, readable bytes need not be a reply, so they are read rather than only polled for.
         """
         self._raise_if_abandoned()
         try:
@@ -292,7 +292,7 @@ class _DuplexStream(httpcore.NetworkStream):
 
 
 def _only_interim(early: bytes) -> bool:
-    """Whether no final answer has begun in what has come: only 100, 103 and the like."""
+    """Whether the bytes so far hold no final reply: only 100, 103 and the like."""
     if len(early) > _MOST_INTERIM_BYTES:
         return False
     while early[:8] in {b"HTTP/1.0", b"HTTP/1.1"} and early[8:10] == b" 1":

@@ -1,4 +1,4 @@
-"""A server's error response, or no complete reply, as the error that says what to do next."""
+"""Turns a server's error response, or a missing reply, into an error that says what to do next."""
 
 import re
 import ssl
@@ -32,7 +32,7 @@ from doubleword_batch.provider_errors import ProviderError, read_error_body, sec
 from doubleword_batch.settings import BASE_URL_VARIABLES, KEY_VARIABLES
 
 _MEANT_BY_A_GATEWAY = frozenset({408, 413, 425, 429, 499})
-"""Statuses that say the same whoever answers, in HTML too: too large, too much, not now."""
+"""Statuses that mean the same from any sender, in HTML too: too large, too much, not now."""
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "cf-ray")
 _REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
 _QUOTA_CODES = frozenset({"insufficient_quota", "spend_cap_exceeded"})
@@ -43,8 +43,8 @@ _GIVEN_UP = {
     _TOO_EARLY: "The server was not ready for the request",
     499: "A gateway gave up on the request",
 }
-"""Statuses below 500 after which the same request may succeed; 425 alone says: it was not done."""
-_MAX_CAUSES = 8  # a chain of causes may be a circle
+"""Statuses below 500 after which a retry may succeed; only 425 says that nothing was done."""
+_MAX_CAUSES = 8  # a chain of causes may be circular
 _NEVER_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -57,13 +57,13 @@ _NEVER_SENT = (
 
 @dataclass(frozen=True, slots=True)
 class ErrorReply:
-    """An error response, read.
+    """An error response, decoded.
 
     Attributes:
         status: the HTTP status.
-        body: its body; the words are untrusted, and without the key.
-        retry_after_seconds: how long the server asks to wait, by the header or else the body.
-        request_id: the server's id of the request.
+        body: its body; the text is untrusted, and the key is removed.
+        retry_after_seconds: how long the server asks to wait, from the header or else the body.
+        request_id: the server's id for the request.
     """
 
     status: int
@@ -75,7 +75,7 @@ class ErrorReply:
 def read_error_reply(
     status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str]
 ) -> ErrorReply:
-    """Read an error response; `redact` takes our key out of a text, which a proxy may echo."""
+    """Read an error response; `redact` removes our key from text, since a proxy may echo it."""
     read = read_error_body(body)
     by_header = _retry_after(headers)
     return ErrorReply(
@@ -87,7 +87,7 @@ def read_error_reply(
 
 
 def error_of(request: ApiRequest, reply: ErrorReply) -> DoublewordBatchError:
-    """The error for a reply with a status outside 200..299 that is not HTML."""
+    """The error for a reply outside 200..299 that is not HTML."""
     status = reply.status
     missing = _missing_api(request, reply)
     if missing:
@@ -117,11 +117,11 @@ def error_of(request: ApiRequest, reply: ErrorReply) -> DoublewordBatchError:
 
 
 def html_error(request: ApiRequest, reply: ErrorReply) -> DoublewordBatchError:
-    """The error for a web page in place of a reply, with whatever status.
+    """The error for a web page instead of a reply, whatever its status.
 
-    Its text is not quoted. Where a gateway refused a request for its size, or for now, that is the
-    error; else `details["may_have_happened"]` is True when a write may have landed behind a gateway
-    that answered for the server.
+    Its text is not quoted. A gateway that refused a request for its size, or for now, gets the
+    error for that; otherwise `details["may_have_happened"]` is True if a write may have reached the
+    server behind the gateway.
     """
     status = reply.status
     if status in _MEANT_BY_A_GATEWAY:

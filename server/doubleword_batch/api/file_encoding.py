@@ -1,7 +1,7 @@
-"""How a server keeps a file of results: packed, or in another encoding than UTF-8.
+"""How a server stores a file of results: compressed, or in another encoding than UTF-8.
 
-It is opened as it comes, in small pieces: gzip, zlib and zip are unpacked, UTF-16 and UTF-32 become
-UTF-8. What is of another known form is named.
+The file is decoded in small pieces as it arrives: gzip, zlib and zip are unpacked, UTF-16 and
+UTF-32 become UTF-8. Other known formats are named in the error.
 """
 
 import codecs
@@ -28,8 +28,8 @@ _MARKS = {
     b"\xfe\xff": "utf-16",
 }
 _MEMBER, _DIRECTORY = b"PK\x03\x04", b"PK\x01\x02"
-_HEAD_BYTES = 30  # of a member of a zip file, before its name
-_BETWEEN_BYTES = 28  # the most that stands behind a member, and the next signature
+_HEAD_BYTES = 30  # the header of a zip member, before its name
+_BETWEEN_BYTES = 28  # the most that can follow a member, with the next signature
 _IS_ENCRYPTED, _SIZE_COMES_LATER = 1, 8
 _SIZE_IS_ELSEWHERE = 0xFFFFFFFF
 _STORED, _DEFLATED = 0, 8
@@ -38,15 +38,15 @@ _Decode = Callable[[bytes], Iterator[bytes]]
 
 
 class UnsupportedEncodingError(ValueError):
-    """A form that is not read; the words go on behind `The file is ...`."""
+    """An unsupported format; the message completes the sentence `The file is ...`."""
 
 
 class FileDecoder:
-    """Opens one file.
+    """Decodes one file.
 
     Raises:
-        UnsupportedEncodingError: from `decoded` and `rest`, for a form that is not read.
-        EncodingError: from the same, for what does not unpack.
+        UnsupportedEncodingError: from `decoded` and `rest`, for an unsupported format.
+        EncodingError: from the same, for data that cannot be unpacked.
     """
 
     def __init__(self) -> None:
@@ -60,12 +60,12 @@ class FileDecoder:
         return self._unpacker is None or self._unpacker.is_whole
 
     def decoded(self, data: bytes) -> Iterator[bytes]:
-        """What the next bytes hold, as UTF-8, in pieces."""
+        """The content of the next bytes, as UTF-8, in pieces."""
         for piece in self._packed.passed(data):
             yield from self._text.passed(piece)
 
     def rest(self) -> Iterator[bytes]:
-        """What was held back of a file that is very short."""
+        """What was held back because the file is very short."""
         for piece in self._packed.rest():
             yield from self._text.passed(piece)
         yield from self._text.rest()
@@ -84,7 +84,7 @@ class FileDecoder:
 
 
 class _Beginning:
-    """Holds the first bytes back until they tell how to open the whole."""
+    """Holds the first bytes back until they show how to decode the file."""
 
     def __init__(self, choose: Callable[[bytes], _Decode]) -> None:
         self._choose = choose
@@ -128,7 +128,7 @@ def _decoding(head: bytes) -> _Decode:
 
 
 class _Zip:
-    """Unpacks the members of a zip file, one behind the other."""
+    """Unpacks the members of a zip file, one after another."""
 
     def __init__(self) -> None:
         self._head = bytearray()
@@ -160,7 +160,7 @@ class _Zip:
                 data = self._begun()
 
     def _begun(self) -> bytes:
-        """What stands behind the head of the next member, once that is here."""
+        """What follows the next member's header, once the header is complete."""
         place = self._head.find(_MEMBER, 0, _BETWEEN_BYTES)
         if place < 0:
             self._is_over = len(self._head) >= _BETWEEN_BYTES or _DIRECTORY in self._head
@@ -176,7 +176,7 @@ class _Zip:
         has_size = not flags & _SIZE_COMES_LATER and size < _SIZE_IS_ELSEWHERE
         is_known = method == _DEFLATED or (method == _STORED and has_size)
         if flags & _IS_ENCRYPTED or not is_known:
-            raise UnsupportedEncodingError("a zip file that is encrypted, or of a rare kind")
+            raise UnsupportedEncodingError("a zip file that is encrypted or unusual")
         self._head.clear()
         if method == _DEFLATED:
             self._unzip, self.is_whole = zlib.decompressobj(-zlib.MAX_WBITS), False

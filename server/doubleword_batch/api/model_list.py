@@ -1,6 +1,6 @@
-"""The list of models: what a person picks from, so that one odd entry costs nobody the others.
+"""The list of models, read leniently so that an odd entry does not hide the others.
 
-With it, what is said where this machine's own server answers and does not have a model.
+Also the error for a model that this machine's own server does not have.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _MODELS_SHOWN = 3
 
 
 class ModelList(Page[Model]):
-    """A page of models. A text in it is an id; what names no model is left out."""
+    """A page of models. A bare string is an id; entries without an id or name are left out."""
 
     @model_validator(mode="before")
     @classmethod
@@ -35,7 +35,7 @@ class ModelList(Page[Model]):
 
 
 def _model(entry: Any) -> Model | None:
-    """A model by its id, or else by its name; None for what has neither."""
+    """The model by its id or, failing that, its name; None if it has neither."""
     given: Any = {"id": entry} if isinstance(entry, str) else entry
     if not isinstance(given, dict):
         return None
@@ -52,20 +52,20 @@ def _model(entry: Any) -> Model | None:
 
 def is_missing_model(request: ApiRequest, reply: ErrorReply) -> bool:
     """Whether the server refused a write because it does not have the model."""
-    is_unknown = "model_not_found" in reply.body.codes  # of a single request
+    is_unknown = "model_not_found" in reply.body.codes  # the code for a single request
     return request.method == "POST" and (reply.status == _FORBIDDEN or is_unknown)
 
 
 def model_not_local_error(
     request: ApiRequest, reply: ErrorReply, models: Sequence[str]
 ) -> ApiError:
-    """The error for a model that the server does not have; it has `models`, where it can say."""
+    """The error for a model that the server does not have; it names `models`, if known."""
     shown = ", ".join(quote_untrusted(name, 80) for name in models[:_MODELS_SHOWN])
     more = ", ..." if len(models) > _MODELS_SHOWN else ""
     kind = ForbiddenError if reply.status == _FORBIDDEN else NotFoundError
     return kind(
         "No key is in use, so the local batch server answers, and it does not have the model that "
-        f"was asked for{f'; it has {shown}{more}' if shown else ''} "
+        f"was requested{f'; it has {shown}{more}' if shown else ''} "
         f"(HTTP {reply.status} on {request}: {quote_untrusted(reply.body.message)}).",
         status=reply.status,
         request_id=reply.request_id,

@@ -1,4 +1,4 @@
-"""A request of the API as a value that can be sent again, and its reply as a typed object."""
+"""An API request as a value that can be sent again, and its reply as a typed object."""
 
 import re
 from codecs import BOM_UTF8
@@ -13,7 +13,7 @@ from doubleword_batch.errors import InputError, Next, ProtocolError, quote_untru
 from doubleword_batch.settings import BASE_URL_VARIABLES
 
 LOOK_FIRST = "The request may have been carried out: look for its result before repeating it."
-"""The hint for a write whose reply did not arrive."""
+"""The hint for a write that got no reply."""
 
 _T = TypeVar("_T", bound=BaseModel)
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,512}")
@@ -25,13 +25,13 @@ class ApiRequest:
 
     Attributes:
         method: the HTTP method.
-        path: below the base URL; ids inside it have passed `checked_id`.
+        path: relative to the base URL; ids in it have passed `checked_id`.
         params: the query; None values are left out.
         body: sent as JSON.
-        content: a form that is streamed, once per try; excludes `body`.
-        headers: beyond those that every request has.
-        idempotent: doing it twice is the same as doing it once.
-        address: where a redirect has sent it, in place of its path below the base URL.
+        content: a form that is streamed anew for each try; excludes `body`.
+        headers: sent besides those of every request.
+        idempotent: doing it twice has the same effect as doing it once.
+        address: where a redirect has sent it; replaces the path.
     """
 
     method: Literal["GET", "POST", "DELETE"]
@@ -50,7 +50,7 @@ class ApiRequest:
 
     @property
     def listing(self) -> Next | None:
-        """The call that lists the objects it is about, for errors after which one has to look."""
+        """The call that lists the kind of object this is about, named in errors."""
         kind = self.path.split("/")[1]
         return None if kind == "responses" else Next("list", {"kind": kind})
 
@@ -59,9 +59,9 @@ class ApiRequest:
 
 
 def checked_id(what: str, value: str) -> str:
-    """Return `value` if it can be one segment of a path.
+    """Return `value` if it can be a single path segment.
 
-    It is often from a file or an agent, so it may be anything.
+    It often comes from a file or an agent, so it can be anything.
 
     Raises:
         InputError: code `invalid_argument`; nothing was sent.
@@ -80,9 +80,9 @@ def typed_reply(
     """The object in the body of a successful reply.
 
     Raises:
-        ProtocolError: code `unexpected_reply`. After a write its `details["may_have_happened"]`
-            is True: the server accepted the request, only what it made cannot be read. One that
-            ends in the middle is worth another try: its length was wrong, or it had none.
+        ProtocolError: code `unexpected_reply`. After a write its `details["may_have_happened"]` is
+            True: the server accepted the request, but the reply cannot be read. A reply that is cut
+            off may be tried again: its length was wrong or missing.
     """
     is_cut = False
     try:
@@ -102,7 +102,7 @@ def typed_reply(
 
 
 def unexpected_reply(request: ApiRequest, why: str, *, retryable: bool = False) -> ProtocolError:
-    """The error for a successful status with something else behind it."""
+    """The error for a reply with a successful status and an unusable body."""
     return ProtocolError(
         f"The server's reply {why}.",
         hint=f"Check that {BASE_URL_VARIABLES} is the API's address, with /v1; if it is, the "

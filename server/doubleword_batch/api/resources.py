@@ -1,7 +1,7 @@
-"""The objects of the API as `BatchClient` offers them: files, batches, models.
+"""The API's objects as `BatchClient` offers them: files, batches, models.
 
-Files and batches follow OpenAI's Files and Batch APIs; what Doubleword adds is marked so, and used
-only where the `Profile` says that the server offers it.
+Files and batches follow OpenAI's Files and Batch APIs. Doubleword's extensions are marked
+"(Doubleword)" and used only where the `Profile` says that the server offers them.
 """
 
 import re
@@ -28,11 +28,11 @@ _Listed = TypeVar("_Listed", File, Batch)
 
 
 class Files:
-    """Request files up, result lines down; reached as `BatchClient.files`.
+    """Upload request files and download result lines; reached as `BatchClient.files`.
 
-    Every method raises `InputError` for an id that cannot be one, `ApiError` for an error status,
-    `TransportError` when no complete reply comes within the retry time, and `ProtocolError` for
-    a reply that is not of this API.
+    Every method raises `InputError` for a malformed id, `ApiError` for an error status,
+    `TransportError` when no complete reply comes within the retry time, and `ProtocolError` for a
+    reply that does not fit this API.
     """
 
     def __init__(self, transport: Transport, profile: Profile) -> None:
@@ -54,13 +54,13 @@ class Files:
         file (`list(search=filename)`) before uploading again.
 
         Args:
-            path: a JSONL file of request lines; it must not change meanwhile.
+            path: a JSONL file of request lines; it must not change during the upload.
             filename: its name on the server; its own name by default.
-            expires_after_seconds: the server deletes it that long after its creation; None for the
-                server's default.
-            on_progress: called with the bytes sent and the bytes in all; starts over when the
-                upload is repeated.
-            find: looks for the file that an earlier try has stored; see `Batches.create`.
+            expires_after_seconds: when the server deletes it, counted from its creation; None for
+                the server's default.
+            on_progress: called with the bytes sent and the total; starts over when the upload is
+                repeated.
+            find: looks for the file that an earlier try may have stored; see `Batches.create`.
 
         Returns:
             The stored file; its `id` is what `batches.create` takes.
@@ -93,11 +93,11 @@ class Files:
         """All files of the key, newest first.
 
         Args:
-            search: part of the file's name, in any case; compared on this side where the server
-                does not search (it is Doubleword's).
+            search: part of the file's name, in any case; Doubleword searches on the server, for
+                other servers the client compares the names.
             purpose: such as `batch` or `batch_output`.
-            page_size: files a request, 1..100.
-            complete: a list that promises more than it gives is an error.
+            page_size: files per request, 1..100.
+            complete: raise an error if the list promises more than it gives.
         """
         here = None if self._profile.search else search
         params = {"purpose": purpose, "search": None if here else search}
@@ -110,8 +110,8 @@ class Files:
     async def content(self, file_id: str, sink: Sink, *, skip: int = 0) -> ContentRead:
         """Download a file's lines from line `skip` on, resuming by itself after a cut.
 
-        Doubleword's output and error files can be read while their batch runs; `next_skip` is
-        where to go on. Offsets may shift a little on the server meanwhile: tell lines apart by
+        Doubleword's output and error files can be read while their batch runs; continue from
+        `next_skip`. The server may shift the offsets a little meanwhile, so tell lines apart by
         their id.
 
         Args:
@@ -125,7 +125,7 @@ class Files:
         )
 
     async def delete(self, file_id: str) -> None:
-        """Delete a file; Doubleword deletes the batches made of it too."""
+        """Delete a file; Doubleword also deletes the batches made from it."""
         await self._transport.delete(ApiRequest("DELETE", _file_path(file_id)))
 
     async def estimate_cost(self, file_id: str, completion_window: str) -> CostEstimate:
@@ -136,12 +136,12 @@ class Files:
 
 
 class Batches:
-    """Batches created, watched, stopped, run again, read; reached as `BatchClient.batches`.
+    """Create, follow, cancel, rerun and read batches; reached as `BatchClient.batches`.
 
-    Every method raises `InputError` for an id that cannot be one, `ApiError` for an error status,
-    `TransportError` when no complete reply comes within the retry time, and `ProtocolError` for
-    a reply that is not of this API. `create`, `retry` and `retry_requests` are repeated only if
-    they were surely not received, or after a look (`find`): after a TransportError with
+    Every method raises `InputError` for a malformed id, `ApiError` for an error status,
+    `TransportError` when no complete reply comes within the retry time, and `ProtocolError` for a
+    reply that does not fit this API. `create`, `retry` and `retry_requests` are repeated only if
+    the server surely did not receive them, or after a look with `find`: after a TransportError with
     `may_have_happened`, a ServerError, a ProtocolError or an AuthError, look before calling again.
     """
 
@@ -166,9 +166,9 @@ class Batches:
             completion_window: such as `24h`.
             metadata: at most 16 pairs, keys to 64 and values to 512 characters; put something
                 unique in it, so that a batch whose reply was lost can be found by `list(search=)`.
-            find: looks for what an earlier try has made; asked before it is sent again after a
-                refusal that may pass. Without it, it is sent again only where the status says that
-                it was not taken: 425, 429, 307, 308.
+            find: looks for what an earlier try has made; called before the request is repeated
+                after a refusal that may pass. Without it, the request is repeated only after a
+                status that says that it was not carried out: 425, 429, 307, 308.
 
         Raises:
             InputError: code `invalid_argument`.
@@ -184,10 +184,10 @@ class Batches:
         return await self._write("/batches", body, find=find)
 
     async def get(self, batch_id: str) -> Batch:
-        """One batch as it is now, under the id by which it was asked for.
+        """One batch as it is now, with the id by which it was requested.
 
-        Gateways write other ids into their replies, and a hostile server the id of another batch:
-        neither may change what is asked for next.
+        Gateways write other ids into their replies, and a hostile server could write the id of
+        another batch: neither may change what is requested next.
         """
         batch = await self._transport.call(ApiRequest("GET", _batch_path(batch_id)), Batch)
         return batch.model_copy(update={"id": batch_id})
@@ -206,8 +206,8 @@ class Batches:
     ) -> AsyncIterator[Batch]:
         """The batches of the key, newest first.
 
-        The filters are Doubleword's. For other servers they are applied on this side, where
-        `search` sees ids and metadata only, and not the input file's name.
+        Doubleword filters on the server. For other servers the client filters, and `search` then
+        sees ids and metadata but not the input file's name.
 
         Args:
             search: part of a metadata value, of the input file's name or of the id, in any case.
@@ -215,9 +215,9 @@ class Batches:
             created_after: the earliest creation; a time without a zone is UTC.
             created_before: the latest creation; a time without a zone is UTC.
             completion_window: one window, such as `24h`.
-            analytics: ask what each has used and cost too, where the server may tell it.
-            page_size: batches a request, 1..100.
-            complete: a list that promises more than it gives is an error.
+            analytics: also fetch usage and cost of each, if the server can tell them.
+            page_size: batches per request, 1..100.
+            complete: raise an error if the list promises more than it gives.
         """
         wanted = _Filter(
             search, status, _utc(created_after), _utc(created_before), completion_window
@@ -232,9 +232,9 @@ class Batches:
                 yield batch
 
     async def cancel(self, batch_id: str) -> Batch:
-        """Stop a batch; what is finished stays downloadable. Doing it twice does no harm.
+        """Cancel a batch; finished rows stay downloadable. Doing it twice does no harm.
 
-        Doubleword also "cancels" a batch that is finished: look at its status first.
+        Doubleword also "cancels" a finished batch: look at its status first.
         """
         return await self._write(_batch_path(batch_id) + "/cancel", idempotent=True)
 
@@ -245,7 +245,7 @@ class Batches:
 
         Args:
             batch_id: the batch.
-            find: gives the batch if it runs again already; see `create`.
+            find: returns the batch if it is already running again; see `create`.
         """
         return await self._write(_batch_path(batch_id) + "/retry", find=find)
 
@@ -254,11 +254,11 @@ class Batches:
 
         Args:
             batch_id: the batch.
-            request_ids: UUIDs as in the lines of `results`; the `batch_req_` of output and error
-                lines is taken off.
+            request_ids: UUIDs as in the lines of `results`; the prefix `batch_req_` of output and
+                error lines is removed.
 
         Raises:
-            InputError: code `invalid_argument`; the server would drop such an id without a word.
+            InputError: code `invalid_argument`; the server would silently drop such an id.
         """
         body = {"request_ids": [_request_id(value) for value in request_ids]}
         return await self._write(_batch_path(batch_id) + "/retry-requests", body)
@@ -272,7 +272,7 @@ class Batches:
             batch_id: the batch.
             sink: takes blocks of whole lines, each line ending in a line feed.
             skip: lines to leave out at the start.
-            status: only rows that are completed, failed, pending or in_progress.
+            status: only rows with this status: completed, failed, pending or in_progress.
         """
         path = _batch_path(batch_id) + "/results"
         request = ApiRequest("GET", path, params={"status": status})
@@ -313,9 +313,9 @@ class Models:
         return page.data
 
     async def tell_prices(self) -> Any:
-        """The models with their prices, as the server writes them; None for what is not JSON.
+        """The models with their prices, as the server writes them; None if the reply is not JSON.
 
-        A server that has no prices for this key leaves them out: look for them. It is one try.
+        A server without prices for this key leaves them out, so check. There are no retries.
 
         Raises:
             ApiError, TransportError, ProtocolError: as `list`.
@@ -334,12 +334,12 @@ async def _listed(
 ) -> AsyncIterator[_Listed]:
     """Each object of a list once, in the server's order, page by page.
 
-    A server may ignore a cursor that it does not know and send page one for ever, or promise more
-    and send nothing: the list ends with the first page that brings nothing new, or whose last
-    object, the next cursor, is not new.
+    A server may ignore a cursor it does not know and send page one forever, or promise more and
+    send nothing: the list ends at the first page that brings nothing new, or whose last object, the
+    next cursor, is not new.
 
     Raises:
-        IncompleteListError: that happened, and the list was to be complete.
+        IncompleteListError: that happened, and `complete` was set.
     """
     seen: set[str] = set()
     params = {**request.params, "limit": min(max(page_size, 1), _MAX_PAGE_SIZE)}
@@ -353,7 +353,7 @@ async def _listed(
                 yield listed
         if is_last and page.has_more and complete:
             raise IncompleteListError(
-                f"The list of {request} says that it has more, and gives nothing more.",
+                f"The list of {request} says that there is more, but returns nothing more.",
                 hint="Look in the provider's console for what is missing.",
             )
         if is_last:

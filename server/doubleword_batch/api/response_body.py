@@ -1,4 +1,4 @@
-"""The body of a response, unpacked within bounds, for everything that reads one."""
+"""Reads response bodies, unpacking them within bounds; everything that reads one uses this."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
@@ -18,25 +18,25 @@ MAX_REPLY_BYTES = 32 * 1024 * 1024
 """The largest JSON reply: a page of 100 batches with full metadata is about 4 MB."""
 
 MAX_ERROR_BYTES = 64 * 1024
-"""What is read of an error body: its status says enough if the rest is cut or slow."""
+"""How much of an error body is read: the status says enough if the rest is cut or slow."""
 
 ERROR_BODY_SECONDS = 5.0
-"""How long an error body is waited for."""
+"""How long to wait for an error body."""
 
 
 async def pieces_of(request: ApiRequest, response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """The body, in pieces that stay small however well they were packed.
+    """The body in pieces, which stay small however well it was compressed.
 
     Raises:
-        ProtocolError: it is packed in a way that was not asked for.
-        httpx.RequestError: the connection broke, or what came cannot be unpacked to its end.
+        ProtocolError: it is compressed in a way that was not requested.
+        httpx.RequestError: the connection broke, or the data cannot be unpacked to its end.
     """
     try:
         unpacker = Unpacker(response.headers.get("content-encoding", ""))
     except EncodingError as error:
         raise unexpected_reply(request, str(error)) from None
     try:
-        # A generator, which whoever stops early closes at once.
+        # A generator, so that a reader who stops early closes it at once.
         raw = cast("AsyncGenerator[bytes, None]", response.aiter_raw())
         async with aclosing(raw):
             async for data in raw:
@@ -51,10 +51,11 @@ async def pieces_of(request: ApiRequest, response: httpx.Response) -> AsyncGener
 async def pieces_of_file(
     request: ApiRequest, response: httpx.Response
 ) -> AsyncGenerator[bytes, None]:
-    """A file of result lines, in pieces, whatever form and layout the server keeps it in.
+    """The pieces of a file of result lines, whatever format and layout the server stores it in.
 
     Raises:
-        ProtocolError, httpx.RequestError: as `pieces_of`, or it has a form that is not read.
+        ProtocolError, httpx.RequestError: as `pieces_of`; ProtocolError also for an unsupported
+            format.
     """
     form, layout = FileDecoder(), LineLayout()
     try:
@@ -69,7 +70,7 @@ async def pieces_of_file(
         raise ProtocolError(
             f"The file behind {request} is {error}, which cannot be read here.",
             hint="Nothing has to be paid again: the answers are in that file. Download it, and "
-            "report how the provider keeps it.",
+            "report how the provider stores it.",
         ) from None
     except EncodingError as error:
         raise httpx.DecodingError(f"the file {error}") from None
@@ -84,8 +85,8 @@ async def whole_body(
     """All of a reply that is read at once.
 
     Raises:
-        ProtocolError: as `pieces_of`, or it is too large, or a web page.
-        httpx.RequestError: as `pieces_of`, or its end did not come in time.
+        ProtocolError: as `pieces_of`; also if it is too large or a web page.
+        httpx.RequestError: as `pieces_of`; also if its end did not come in time.
     """
     body = bytearray()
     try:
@@ -103,7 +104,7 @@ async def whole_body(
 
 
 async def read_error_bytes(request: ApiRequest, response: httpx.Response) -> bytes:
-    """What arrives of an error body, up to `MAX_ERROR_BYTES` and for `ERROR_BODY_SECONDS`."""
+    """What arrives of an error body within `ERROR_BODY_SECONDS`, up to `MAX_ERROR_BYTES`."""
     body = bytearray()
     with anyio.move_on_after(ERROR_BODY_SECONDS), suppress(httpx.RequestError, ProtocolError):
         async with aclosing(pieces_of(request, response)) as pieces:

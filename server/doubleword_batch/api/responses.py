@@ -1,4 +1,4 @@
-"""Responses in the background: `POST /responses` and `GET /responses/{id}`."""
+"""Background responses: `POST /responses` and `GET /responses/{id}`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +14,10 @@ _ENDED = frozenset({"completed", "incomplete", "failed", "cancelled", "expired"}
 
 @dataclass(frozen=True, slots=True)
 class BackgroundResponse:
-    """A response as it stands.
+    """A response in its current state.
 
     Attributes:
-        id: what it is asked for by.
+        id: used to fetch it.
         status: queued, in_progress, completed, incomplete, failed or cancelled.
         body: the whole reply.
     """
@@ -28,12 +28,12 @@ class BackgroundResponse:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it will not change any more."""
+        """Whether it will no longer change."""
         return self.status in _ENDED
 
     @property
     def has_answer(self) -> bool:
-        """Whether it ended with an answer, be it cut short."""
+        """Whether it ended with an answer, even one that was cut short."""
         return self.status in {"completed", "incomplete"}
 
 
@@ -44,14 +44,15 @@ class Responses:
         self._transport = transport
 
     async def create(self, body: dict[str, Any]) -> BackgroundResponse:
-        """Begin a response in the background, in the asynchronous tier. This is what costs money.
+        """Start a response in the background, in the asynchronous tier. This is what costs money.
 
         Args:
-            body: of /v1/responses.
+            body: the JSON body for /v1/responses.
 
         Raises:
-            ApiError, TransportError, ProtocolError: as in `Batches`. There is no list to look in
-                for a response whose reply was lost, so it is sent again after 425 and 429 alone.
+            ApiError, TransportError, ProtocolError: as in `Batches`. There is no list in which a
+                response whose reply was lost can be found, so the request is repeated only after
+                425 and 429.
         """
         flags = {"background": True, "service_tier": "flex"}
         return await self._read(
@@ -59,7 +60,7 @@ class Responses:
         )
 
     async def get(self, response_id: str) -> BackgroundResponse:
-        """The response as it is now."""
+        """The response in its current state."""
         path = f"/responses/{checked_id('response id', response_id)}"
         return await self._read(ApiRequest("GET", path))
 

@@ -1,22 +1,21 @@
-"""Whether a request may be sent again, decided here for all of them.
+"""Decides for all requests whether they may be sent again.
 
-What changes nothing when it is done twice may be repeated after anything. Any other write is
-repeated only after
+A request that is harmless to repeat may be repeated after any failure. Any other write is repeated
+only after
 
-- a try that surely did not leave: no connection was made;
-- a refusal that may pass, or a redirect, *and* a look: a gateway that repeats a request by itself
-  may have had it carried out before it was refused. What that look finds is the reply.
+- a try that surely never left: no connection was made;
+- a refusal that may pass, or a redirect, *and* a look: a gateway that retries by itself may have
+had the request carried out before it was refused. What the look finds is the reply.
 
-Where nobody can look, a refusal has to say by its status that the request was not taken. One that
-contradicts what the server accepted before says nothing of the kind.
+Where nobody can look, the status itself must say that the request was not carried out. A refusal
+that contradicts what the server accepted before does not say that.
 
 A write whose reply was lost is not repeated here: its absence from a list proves nothing yet.
 
-A server whose database is away for a minute answers 401 to keys that are sound; behind a balancer,
-one of several servers may not know yet what the others know. Such a refusal contradicts what was
-seen. It is waited out, within bounds, and then said as what it is. Where the key has not been seen
-to work, the list of models decides: a server that cannot give it has more to mend
-than a key.
+A server whose database is away for a minute answers 401 to valid keys; behind a load balancer, one
+server may not know yet what the others know. Such a refusal contradicts what was seen before. It is
+waited out, within bounds, and then reported as what it is. If the key has not been seen to work,
+the list of models decides: a server that cannot list them has a larger problem than a key.
 """
 
 from collections import OrderedDict
@@ -47,33 +46,33 @@ _T = TypeVar("_T")
 _TOO_EARLY = 425
 
 Find = Callable[[], Awaitable[_T | None]]
-"""Looks for what a write has made; None where it is not there."""
+"""Looks for what a write has made; None if it is not there."""
 
 _MOST_PATHS = 10_000
 _RECENT_SECONDS = 900.0
 _OBJECT_SECONDS = 15.0
 _OUTAGE_SECONDS = 50.0  # databases were seen to be away for 45; hosts end a tool call at a minute
 _CONTRADICTS = "contradicts_earlier"
-_OUTAGE, _BRIEFLY = "outage", "briefly"  # how long what contradicts is waited out
+_OUTAGE, _BRIEFLY = "outage", "briefly"  # how long to wait out a contradiction
 _UNAUTHORIZED = 401
 
 KeyCheck = Literal["refused", "listed", "failed"]
-"""What became of the list of models after a refusal: of the key too, given, or not to be had."""
+"""How the list of models was answered after a refusal: also refused, given, or failed."""
 MODELS = ApiRequest("GET", "/models")
 
 
 class IncompleteListError(ProtocolError):
-    """A list that does not show all that it has, or is not shown at all.
+    """A list that does not show everything it has, or cannot be read at all.
 
-    What is not in it may be there.
+    What is missing from it may still exist.
     """
 
 
 class WriteRedirectError(ProtocolError):
-    """A redirect of a write, to an address of the same server.
+    """A redirect of a write to another address of the same server.
 
     Attributes:
-        address: where to send it.
+        address: where to send the write.
     """
 
     def __init__(self, request: ApiRequest, address: str) -> None:
@@ -91,9 +90,9 @@ class WriteRedirectError(ProtocolError):
 def may_be_retried(
     request: ApiRequest, error: DoublewordBatchError, *, looks: bool = False
 ) -> bool:
-    """Whether sending `request` again is safe after `error`, and may help.
+    """Whether sending `request` again after `error` is safe and may help.
 
-    With `looks`, what it would have made is looked for before that.
+    With `looks`, the caller first looks for what the request may have made.
     """
     is_of_the_server = isinstance(error, ApiError | TransportError | ProtocolError)
     if not is_of_the_server or not error.retryable:
@@ -106,24 +105,24 @@ def may_be_retried(
 
 
 def was_not_done(error: DoublewordBatchError) -> bool:
-    """Whether the server has not carried a write out, if it is to be believed."""
+    """Whether the server says that it has not carried a write out."""
     if isinstance(error, TransportError):
         return not error.may_have_happened
     return isinstance(error, RateLimitedError | WriteRedirectError) or contradicts(error)
 
 
 def may_have_happened(error: DoublewordBatchError) -> bool:
-    """Whether a write that ended so may have been carried out all the same."""
+    """Whether a write that ended like this may have been carried out all the same."""
     if isinstance(error, TransportError):
         return error.may_have_happened
     return isinstance(error, ServerError) or bool(error.details.get("may_have_happened"))
 
 
 async def find_made(find: Find[_T], error: DoublewordBatchError) -> _T | None:
-    """What the refused write has made all the same; None if it may be sent again.
+    """What the refused write has made after all; None if it may be sent again.
 
     Raises:
-        DoublewordBatchError: `error`: nobody can look, and it may have been carried out.
+        DoublewordBatchError: `error` itself, if nobody can look and it may have been carried out.
     """
     try:
         return await find()
@@ -141,23 +140,23 @@ def _says_not_taken(error: DoublewordBatchError) -> bool:
 
 
 class KeyMemory(Protocol):
-    """What earlier processes know of a server and a key; each method may read a disk."""
+    """What earlier processes know about a server and a key; each method may read the disk."""
 
     def has_worked(self) -> bool:
         """Whether the server has accepted the key."""
         ...
 
     def remember(self) -> None:
-        """The server has just accepted the key."""
+        """Note that the server has just accepted the key."""
         ...
 
     def has_seen(self, path: str) -> bool:
-        """Whether this key was shown what is at the path, and it ought to be there still."""
+        """Whether this key was shown the object at `path`, which should still exist."""
         ...
 
 
 class AcceptedRequests:
-    """What one server accepted from one client; `key_memory` knows what earlier processes saw."""
+    """What one server accepted from one client; `key_memory` knows about earlier processes."""
 
     def __init__(self, clock: RetryClock, key_memory: KeyMemory | None = None) -> None:
         self._clock = clock
@@ -167,7 +166,7 @@ class AcceptedRequests:
         self._deleted = set[str]()
 
     async def note(self, request: ApiRequest) -> None:
-        """The server has just accepted this."""
+        """Note that the server has just accepted this request."""
         self._key_works = True
         if request.method == "DELETE":
             self._deleted.add(request.path)
@@ -180,7 +179,7 @@ class AcceptedRequests:
             await to_thread.run_sync(memory.remember)
 
     def note_made(self, request: ApiRequest, reply: object) -> None:
-        """The server has just made this: a replica of its database may not have it yet."""
+        """Note what the server has just made; a replica of its database may not have it yet."""
         made = getattr(reply, "id", None)
         if request.method == "POST" and request.path.count("/") == 1 and isinstance(made, str):
             self._note_there(f"{request.path}/{made}")
@@ -192,9 +191,9 @@ class AcceptedRequests:
             self._read_at.popitem(last=False)
 
     async def needs_key_check(self, request: ApiRequest, reply: ErrorReply) -> bool:
-        """Whether a refusal leaves open what is wrong: the key, or what it is checked against.
+        """Whether a refusal leaves open what is wrong: the key, or the system that checks it.
 
-        One with a code, such as `invalid_api_key`, is of a server that has looked.
+        A refusal with a code, such as `invalid_api_key`, comes from a server that has checked.
         """
         if reply.status != _UNAUTHORIZED:
             return False
@@ -206,9 +205,9 @@ class AcceptedRequests:
     async def explained(
         self, request: ApiRequest, error: DoublewordBatchError, key_check: KeyCheck | None = None
     ) -> DoublewordBatchError:
-        """The error, worth another try and saying why if it contradicts what was seen.
+        """The error; made retryable, and saying why, if it contradicts what was seen.
 
-        `key_check` is what became of the list of models, where it was asked for after that.
+        `key_check` is how the list of models was answered, if it was requested after the refusal.
         """
         if key_check == "failed":
             return _not_checked(error)
@@ -222,8 +221,8 @@ class AcceptedRequests:
             )
             error.hint = (
                 "A server whose database is down also answers so: call again in a few minutes; "
-                "what is running there goes on. If it lasts, the key was revoked: a person has "
-                f"to replace {KEY_VARIABLES}."
+                "what is running there goes on. If it keeps refusing, the key was revoked: a "
+                f"person has to replace {KEY_VARIABLES}."
             )
         elif isinstance(error, CreditError | ForbiddenError | NotFoundError) and (
             seen := await self._seen_before(request)
@@ -237,7 +236,7 @@ class AcceptedRequests:
         return error
 
     async def _seen_before(self, request: ApiRequest) -> str:
-        """What the refusal of a read contradicts, as a sentence; empty where nothing does."""
+        """What the refusal of a read contradicts, as a sentence; empty if nothing."""
         if request.method != "GET":
             return ""
         at = self._read_at.get(request.path)
@@ -250,12 +249,12 @@ class AcceptedRequests:
 
 
 def _not_checked(error: DoublewordBatchError) -> TransportError:
-    """The error for a server that refuses a key because it is not able to check it."""
+    """The error for a server that refuses a key because it cannot check it."""
     return TransportError(
         error.message.replace("did not accept the key", "could not check the key", 1)
         + " It cannot list its models either: something behind it, such as its database, is away.",
         may_have_happened=False,
-        hint="Call again in a few minutes; what is running there goes on. The key may be sound: "
+        hint="Call again in a few minutes; what is running there goes on. The key may be valid: "
         "do not replace it for this.",
         code="server",
         details={**error.details, _CONTRADICTS: _OUTAGE},
@@ -263,17 +262,17 @@ def _not_checked(error: DoublewordBatchError) -> TransportError:
 
 
 def contradicts(error: DoublewordBatchError) -> bool:
-    """Whether it is a refusal of what was accepted before."""
+    """Whether it refuses what was accepted before."""
     return bool(error.details.get(_CONTRADICTS))
 
 
 class CallBudget:
-    """How long one call goes on: longer for an outage, and less for an object that may be gone."""
+    """How long one call keeps trying: longer in an outage, shorter for an object maybe gone."""
 
     def __init__(self, seconds: float, clock: RetryClock) -> None:
         self._all = RetryBudget(seconds, clock=clock)
         self._of_objects = RetryBudget(min(seconds, _OBJECT_SECONDS), clock=clock)
-        # Who does not want to wait does not wait here either.
+        # A caller who does not want to wait does not wait for an outage either.
         outage = max(seconds, _OUTAGE_SECONDS) if seconds >= _OBJECT_SECONDS else seconds
         self._of_outages = RetryBudget(outage, clock=clock)
         self._is_outage = False
@@ -290,13 +289,13 @@ class CallBudget:
             budget.recovered()
 
     def around(self) -> AbstractContextManager[None]:
-        """Work, such as a look between two tries, that ends with the time of an outage."""
+        """Bounds work between two tries, such as a look, by the time allowed for an outage."""
         return within(*budgets_around(), self._of_outages)
 
     async def wait_after(self, error: DoublewordBatchError) -> None:
         """Wait before the next try, or raise `error` if there should be none."""
         lasts = error.details.get(_CONTRADICTS)
-        # What comes after a refused key, such as the server's restart, belongs to that outage.
+        # Failures after a refused key, such as the server's restart, belong to the same outage.
         self._is_outage |= lasts == _OUTAGE or (lasts == _BRIEFLY and isinstance(error, AuthError))
         budget = self._of_outages if self._is_outage else self._all
         if lasts == _BRIEFLY:
@@ -304,8 +303,8 @@ class CallBudget:
         try:
             await budget.wait_after(error)
         except DoublewordBatchError:
-            # Whoever waits longer than a call waits for servers that are away: not for a key, nor
-            # for what has stayed gone.
+            # A caller that retries for longer than one call waits for servers that are away, but
+            # not for a key or for something that stays missing.
             if isinstance(error, AuthError) or lasts == _BRIEFLY:
                 error.retryable = lasts == _OUTAGE
             raise

@@ -1,8 +1,7 @@
 """The one path that every request takes: key, retries, redirects, errors.
 
-The key goes to the base URL's origin and nowhere else. A request that may have been carried out is
-repeated only if repeating it changes nothing, or if what it would have made was looked for and is
-not there.
+The key goes only to the base URL's origin. A request that may have been carried out is repeated
+only if repeating it changes nothing, or if a look shows that what it would have made is not there.
 """
 
 import asyncio
@@ -51,7 +50,7 @@ _T = TypeVar("_T", bound=BaseModel)
 _R = TypeVar("_R")
 _MAX_REDIRECTS = 5
 _SAME_METHOD = frozenset({307, 308})
-"""Redirects after which a write is sent again as it was."""
+"""Redirects after which a write is sent again unchanged."""
 _SEE_OTHER = 303
 _CONNECT_SECONDS = 10.0
 _SLOW_SECONDS = 30.0
@@ -62,8 +61,8 @@ _NOT_NOW = frozenset({408, 425, 429, *range(500, 600)})
 class Transport:
     """Sends requests to one server.
 
-    The arguments are those of `BatchClient`, checked; of `headers` none replaces the key or the
-    user agent.
+    The arguments are those of `BatchClient`, already checked; `headers` cannot replace the key or
+    the user agent.
 
     Raises:
         ConfigError: as `BatchClient`.
@@ -93,7 +92,7 @@ class Transport:
         self._is_there = is_there
         self._stands_in = stands_in
         self._accepted = AcceptedRequests(retry_clock, key_memory)
-        sent = httpx.Headers(headers)  # whatever case they come in, ours replace them
+        sent = httpx.Headers(headers)  # ours replace them in any case of letters
         sent["User-Agent"] = user_agent
         if api_key:
             sent["Authorization"] = f"Bearer {header_value(api_key)}"
@@ -111,7 +110,7 @@ class Transport:
         Raises:
             ApiError: the server answered with an error status.
             TransportError: no complete reply came within the retry time.
-            ProtocolError: the reply is not one of this API.
+            ProtocolError: the reply does not fit this API.
         """
         reply = await self._persist(
             request, lambda body: typed_reply(request, body, model, self.redact), find
@@ -120,16 +119,16 @@ class Transport:
         return reply
 
     async def call_raw(self, request: ApiRequest, find: Find[bytes] | None = None) -> bytes:
-        """Send, and return the reply's body without the key; all else as in `call`."""
+        """Send, and return the reply's body with the key removed; otherwise as `call`."""
         return await self._persist(request, bytes, find)
 
     async def request_once(self, request: ApiRequest) -> bytes:
-        """The same in one try, for what can be done without."""
+        """The same without retries, for data that the caller can do without."""
         async with self.stream(request) as response:
             return self.redact_lines(await whole_body(request, response, self.timeout_seconds))
 
     async def delete(self, request: ApiRequest) -> None:
-        """Send a DELETE. A 404 after an earlier try that may have landed means that it is done.
+        """Send a DELETE. A 404 after an earlier try that may have arrived counts as success.
 
         Raises:
             ApiError, TransportError, ProtocolError: as `call`.
@@ -141,13 +140,13 @@ class Transport:
         return CallBudget(self._max_retry_seconds, self._retry_clock)
 
     def redact(self, text: str) -> str:
-        """Take the key out of a text that the server wrote: it may echo what it got."""
+        """Remove the key from text that the server wrote: it may echo what it received."""
         for key in self._keys_sent():
             text = redacted(text, key)
         return text
 
     def redact_lines(self, lines: bytes) -> bytes:
-        """The same for a whole reply, and for whole lines of a file, which are kept on disk."""
+        """The same for a whole reply, and for whole lines of a file that will be kept on disk."""
         for key in self._keys_sent():
             lines = redacted_lines(lines, key)
         return lines
@@ -159,7 +158,7 @@ class Transport:
 
     @asynccontextmanager
     async def stream(self, request: ApiRequest) -> AsyncGenerator[httpx.Response, None]:
-        """One try: a successful response whose body is not read yet; all else as our errors.
+        """One try: a successful response with its body unread; failures become our errors.
 
         A failure while the body is read inside the block becomes a TransportError too.
         """
@@ -177,7 +176,7 @@ class Transport:
 
     @contextmanager
     def log_if_slow(self, request: ApiRequest) -> Generator[None]:
-        """Say once that a call goes on, tries again or waits, when it has lasted for a while."""
+        """Log once if a call has lasted for a while, is retried or waits."""
         loop = asyncio.get_running_loop()
         later = loop.call_later(_SLOW_SECONDS, _log_slow, self.base_url, request)
         try:
@@ -248,10 +247,10 @@ class Transport:
         raise _redirect_error(request, "in a circle")
 
     async def _answered(self, request: httpx.Request) -> httpx.Response:
-        """Send, and return when the headers are there, however slowly they come."""
+        """Send, and return when the headers have arrived, however slowly they come."""
         if self._is_there is not None and not self._is_there():
             raise httpx.ConnectError("the server has ended, and its port may be a stranger's")
-        if request.method == "POST":  # a long body: what sends it knows whether it gets on
+        if request.method == "POST":  # its body may be long; `duplex` notices whether it progresses
             return await self._http.send(request, stream=True)
         try:
             with anyio.fail_after(self.timeout_seconds + _CONNECT_SECONDS):
@@ -293,7 +292,7 @@ class Transport:
         raise await self._accepted.explained(request, error_of(request, reply), key_check)
 
     async def _models(self) -> list[str]:
-        """The ids of the server's models, asked for once; none where it does not list them."""
+        """The ids of the server's models, requested once; empty if it does not list them."""
         try:
             listed = typed_reply(MODELS, await self.request_once(MODELS), ModelList, self.redact)
         except DoublewordBatchError:
@@ -301,7 +300,7 @@ class Transport:
         return [model.id for model in listed.data]
 
     async def _check_key(self) -> KeyCheck:
-        """Whether the server can list its models for the key; asked once."""
+        """Whether the server can list its models for the key; requested once."""
         try:
             response = await self._follow(MODELS)
         except httpx.RequestError:

@@ -1,4 +1,4 @@
-"""A file as a multipart form body, streamed from disk, of a length known before it is sent."""
+"""A file as a multipart form body, streamed from disk; its length is known before it is sent."""
 
 import os
 import secrets
@@ -14,19 +14,19 @@ from doubleword_batch.errors import InputError
 from doubleword_batch.open_files import not_readable
 
 ByteProgress = Callable[[int, int], None]
-"""Called in the event loop with the file's bytes sent so far and in all."""
+"""Called in the event loop with the bytes of the file sent so far and its size."""
 
 _READ_BYTES = 256 * 1024
-_PROGRESS_SECONDS = 0.02  # between two reports: each of them waits for the event loop
+_PROGRESS_SECONDS = 0.02  # between two reports: each waits for the event loop
 
 
 class FormWithFile:
-    """A form of text fields and one file, iterable once per try; a context that closes the file.
+    """A form with text fields and one file, iterable once per try; a context that closes the file.
 
-    It is made piece by piece: `pieces` for the thread that sends it, `async for` for a custom
+    It is produced piece by piece: `pieces` for the thread that sends it, `async for` for a custom
     transport. `headers` has its type and exact length.
 
-    The closing boundary is sent only if the file has kept its size: the server cannot store half
+    The closing boundary is sent only if the file has kept its size, so the server cannot store half
     of a file that changed meanwhile.
 
     Raises:
@@ -40,7 +40,7 @@ class FormWithFile:
         fields: dict[str, str],
         on_progress: ByteProgress | None = None,
     ) -> None:
-        boundary = secrets.token_hex(16)  # nobody can put into a file what cannot be guessed
+        boundary = secrets.token_hex(16)  # a file cannot contain what nobody can guess
         self._on_progress = on_progress
         self._head = _head(boundary, fields, filename)
         self._tail = f"\r\n--{boundary}--\r\n".encode()
@@ -59,7 +59,7 @@ class FormWithFile:
         self._file.close()
 
     def pieces(self) -> Iterator[bytes]:
-        """The form, for a worker thread of anyio; progress is told in the event loop."""
+        """The form, for a worker thread of anyio; progress is reported in the event loop."""
         due = 0.0
         for piece, sent_bytes in self._steps():
             yield piece
@@ -77,7 +77,7 @@ class FormWithFile:
                 self._on_progress(sent_bytes, self._file_bytes)
 
     def _steps(self) -> Iterator[tuple[bytes, int]]:
-        """Each piece, with the bytes of the file that are sent with it; 0 for what frames it."""
+        """Each piece, with the file bytes in it that have been sent; 0 for what frames the file."""
         yield self._head, 0
         self._file.seek(0)
         sent_bytes = 0
@@ -88,8 +88,8 @@ class FormWithFile:
             yield piece, sent_bytes
         if not sent_bytes == self._file_bytes == self._size_now():
             raise InputError(
-                f"{self._path} changed while it was uploaded; nothing was stored.",
-                hint="Upload it again when nothing writes to it any more.",
+                f"{self._path} changed during the upload; nothing was stored.",
+                hint="Upload it again once nothing writes to it any more.",
                 code="file_changed",
                 retryable=True,
             )

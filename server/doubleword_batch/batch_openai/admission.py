@@ -1,7 +1,7 @@
-"""Which of the SDK's requests can run in a batch, and which calls are within a provider's limits.
+"""Which of the SDK's requests can run in a batch, and which calls are within the provider's limits.
 
-A request that cannot is rejected or sent live, as the client was told; a call beyond the provider's
-limits fails its caller alone.
+A request that cannot is refused or sent live, depending on the client's options; a call beyond the
+provider's limits fails only for its own caller.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,11 +26,11 @@ _CAPS = tuple(f"DOUBLEWORD_BATCH_{name}_USD" for name in ("MAX_COST", "MAX_DAILY
 _WITHOUT_EFFECT = frozenset(
     {"accept", "content-type", "idempotency-key", "user-agent", "x-stainless-raw-response"}
 )
-"""Headers of a request that change nothing in its response."""
+"""Headers that do not change the response to a request."""
 
 
 def endpoint_of(options: "FinalRequestOptions") -> str | None:
-    """The endpoint whose batches a request belongs to; None for what goes to the live API."""
+    """The endpoint whose batches can run a request; None for one that goes to the live API."""
     endpoint = "/v1/" + options.url.strip("/")
     return endpoint if options.method.lower() == "post" and endpoint in ENDPOINTS else None
 
@@ -42,10 +42,10 @@ def is_live_inference(options: "FinalRequestOptions") -> bool:
 
 
 def cap_against_live(settings: "Settings | None") -> InputError | None:
-    """Why no model call is sent live where a human has set a cap; None where there is none.
+    """Why a model call must not be sent live although a human has set a cap; None without a cap.
 
     Args:
-        settings: the client's; None for a client of live calls only.
+        settings: the client's; None for a client that only makes live calls.
     """
     if settings is not None and not settings.base_url:
         return None  # it goes to this machine
@@ -62,7 +62,7 @@ def cap_against_live(settings: "Settings | None") -> InputError | None:
 
 
 def headers_of(options: "FinalRequestOptions") -> dict[str, str]:
-    """The headers that the caller gave this one request."""
+    """The headers that the caller gave for this request."""
     given = options.headers
     if not isinstance(given, Mapping):
         return {}
@@ -87,7 +87,7 @@ def reason_against(options: "FinalRequestOptions") -> str | None:
 
 
 def admitted(calls: Sequence[Call], profile: Profile) -> list[Call]:
-    """The calls that the provider can take; the others' callers are told why not."""
+    """The calls within the provider's limits; the other callers get the error that says why."""
     within_limits: list[Call] = []
     for call in calls:
         if call.endpoint == EMBEDDINGS and profile.max_embedding_inputs is not None:
@@ -110,8 +110,8 @@ def _beyond_limits(call: Call, profile: Profile) -> InputError | None:
         )
     if call.endpoint not in profile.endpoints:
         return InputError(
-            f"{profile.title_first} runs no batches for {call.endpoint}.",
-            hint=f"It takes {', '.join(profile.endpoints)}.",
+            f"{profile.title_first} does not run batches for {call.endpoint}.",
+            hint=f"It accepts {', '.join(profile.endpoints)}.",
             code="not_batchable",
         )
     if not call.model:

@@ -1,7 +1,7 @@
-"""What may answer a new call, so that no answer is paid for twice: rows, and calls under way.
+"""What may answer a new call, so that no answer is paid for twice: stored rows and open calls.
 
-A row answers one call of a run: two equal calls made in one run are two requests, unless they
-share. A row whose caller went away, or failed, before the answer is free for the next equal call.
+A row answers one call of a run: two equal calls in one run are two requests, unless they share. A
+row whose caller left or failed before the answer is free for the next equal call.
 """
 
 from collections import defaultdict, deque
@@ -21,7 +21,7 @@ _is_retry = attrgetter("is_retry")
 
 
 class AnswerCache:
-    """The rows that were paid for, and which of them this run has used."""
+    """The rows that were already paid for, and which of them this run has used."""
 
     def __init__(self, *, share: bool, remember: bool) -> None:
         self._share = share
@@ -34,16 +34,16 @@ class AnswerCache:
         self._freed_meanwhile: set[bytes] = set()
 
     def begin_look_up(self) -> set[bytes]:
-        """Begin to look rows up; what it gives gets the key of every row that is freed meanwhile.
+        """Begin to look up rows; the returned set collects the key of every row freed meanwhile.
 
-        Those have to be looked up again: the look may have come just before they were freed.
+        Those must be looked up again: this look may have come just before they were freed.
         """
         self._freed_meanwhile = set()
         return self._freed_meanwhile
 
     def look_up(self, ws: Workspace, calls: Sequence[Call]) -> dict[bytes, list[CallRow]]:
-        """The rows that may answer these calls; gives each call its key. Blocks."""
-        # The rows of tables have such keys, too: an answer to one is an answer to the other.
+        """The rows that may answer these calls; sets each call's key. Blocks."""
+        # Rows of tables have the same keys, so an answer to a row also answers a call.
         keys_of = {
             endpoint: RequestKeys(ws.profile.name, ws.answer_scope, endpoint).keys_of_body
             for endpoint in {call.endpoint for call in calls}
@@ -52,7 +52,7 @@ class AnswerCache:
             call.key, call.former_key = keys_of[call.endpoint](call.body)
         if self._has_past is None:
             self._has_past = self._remember and not CallRows(ws.store).is_empty()
-        if self._remember and not self._has_tables:  # the first may come at any time
+        if self._remember and not self._has_tables:  # the first table may come at any time
             self._has_tables = has_table_jobs(ws)
             self._has_past = self._has_past or self._has_tables
         is_first = not (self._has_past or self._share or self._released)
@@ -69,7 +69,7 @@ class AnswerCache:
     def _look_into_tables(
         self, ws: Workspace, calls: Sequence[Call], found: dict[bytes, list[CallRow]]
     ) -> None:
-        """Add the rows of tables to what calls found nowhere else: answered, or on their way."""
+        """For calls without a row, add the rows of tables that are answered or on their way."""
         keys: dict[tuple[str, str], set[bytes]] = {}
         for call in calls:
             if found.keys().isdisjoint(call.keys):
@@ -86,9 +86,10 @@ class AnswerCache:
         *,
         is_retry: bool = False,
     ) -> CallRow | None:
-        """The first of these rows that no other call of this run has, now used; None without one.
+        """The first of these rows that no other call of this run uses, now used; None if all are
+        taken.
 
-        For a repeat, a row that has been used will do: its caller may not have got the answer.
+        A repeated call may get a row that has been used: its caller may not have got the answer.
         """
         for row in rows:
             if not is_awaited(row) and self._may_take(row, is_retry=is_retry):
@@ -97,11 +98,11 @@ class AnswerCache:
         return None
 
     def add_job(self, job: str) -> None:
-        """Note a job of this run: each of its rows has its call."""
+        """Note a job of this run: each of its rows belongs to a call."""
         self._own_jobs.add(job)
 
     def release(self, job: str, row: int, key: bytes | None) -> None:
-        """Free a row whose caller went away without its answer; `key` is that of its call."""
+        """Free a row whose caller left without its answer; `key` is that call's key."""
         if key is not None:
             self._freed_meanwhile.add(key)
         self._used.discard((job, row))
@@ -109,7 +110,7 @@ class AnswerCache:
             self._released[job, row] = key
 
     def released_calls(self, calls: Sequence[Call]) -> list[Call]:
-        """Those of the calls whose request has a row in this run that no caller has now."""
+        """The calls whose request has a row in this run that no caller has any more."""
         freed = set(self._released.values()) - {None}
         return [call for call in calls if call.key in freed] if freed else []
 
@@ -131,10 +132,10 @@ class AnswerCache:
 
 
 class CallsUnderWay:
-    """The calls of this run that have no outcome yet, each under its key.
+    """The calls of this run without an outcome so far, by key.
 
     A caller that gives up and calls again (a client's timeout, a program's own loop) waits for the
-    request that it made before, from the moment that this was gathered: it is never paid for twice.
+    request that it made before, as soon as that was put into a group: it is never paid for twice.
     """
 
     def __init__(self) -> None:
@@ -145,11 +146,11 @@ class CallsUnderWay:
 
     @property
     def has_given_up(self) -> bool:
-        """Whether anything was given up whose request an equal call may have."""
+        """Whether there are abandoned calls whose request an equal call may take over."""
         return bool(self._given_up)
 
     def add(self, calls: Iterable[Call]) -> None:
-        """Note calls that have, or will have, a row of their own."""
+        """Note calls that have, or will have, their own row."""
         self._latest.update([(call.key, ref(call)) for call in calls if call.key is not None])
         if len(self._latest) > self._latest_swept_at:
             living = {key: latest for key, latest in self._latest.items() if latest() is not None}
@@ -157,7 +158,7 @@ class CallsUnderWay:
             self._latest_swept_at = max(_NOTED_AT_LEAST, 2 * len(living))
 
     def give_up(self, call: Call) -> None:
-        """Note that no caller waits for it any more."""
+        """Note that no caller waits for the call any more."""
         if call.key is None:
             return
         self._given_up[call.key].append(call)
@@ -165,10 +166,10 @@ class CallsUnderWay:
             self._sweep()
 
     def take(self, key: bytes, *, share: bool) -> Call | None:
-        """A call whose request an equal one may share; None without one.
+        """A call whose request an equal call may share; None if there is none.
 
-        With `share` also one whose own caller still waits, or seems to: a program that says that it
-        repeats itself may have hung up unnoticed.
+        With `share`, this includes a call whose own caller still waits, or seems to: a program that
+        repeats its call may have hung up unnoticed.
         """
         given_up = self.given_up(key)
         if given_up is not None or not share:
@@ -180,7 +181,7 @@ class CallsUnderWay:
         return None if latest is None or latest.has_outcome else latest
 
     def given_up(self, key: bytes) -> Call | None:
-        """A call for which nobody waits, so that an equal one may have its request."""
+        """A call for which nobody waits any more, so an equal call may have its request."""
         calls = self._given_up.get(key)
         while calls:
             call = calls.popleft()
@@ -191,7 +192,7 @@ class CallsUnderWay:
         return None
 
     def _sweep(self) -> None:
-        """Forget what was given up for good and has its outcome."""
+        """Forget abandoned calls that have their outcome."""
         for key, calls in list(self._given_up.items()):
             if all(call.has_outcome for call in calls):
                 del self._given_up[key]
@@ -199,5 +200,5 @@ class CallsUnderWay:
 
 
 def has_retry(calls: Iterable[Call]) -> bool:
-    """Whether one of the callers says that it made its call before."""
+    """Whether a caller says that it made the same call before."""
     return any(map(_is_retry, calls))

@@ -1,7 +1,7 @@
-"""A call of the asynchronous tier: begun once, asked for by its id, given to its caller.
+"""A call in the asynchronous tier: started once, polled by its id, returned to its caller.
 
-The tier has an id for responses only, so a chat completion goes as a response and comes back. What
-of a call has no counterpart there is not guessed: such a call runs in a batch.
+Only responses have an id in that tier, so a chat completion is sent as a response and translated
+back. If part of a call has no counterpart there, it runs in a batch instead.
 """
 
 from collections.abc import Callable
@@ -23,11 +23,11 @@ _Json = dict[str, Any]
 
 
 class _NoCounterpartError(Exception):
-    """Something of the call cannot be said in a response."""
+    """Part of the call cannot be expressed as a response."""
 
 
 def as_response_body(endpoint: str, body: bytes) -> bytes | None:
-    """The body of /v1/responses that asks the same; None where there is none."""
+    """The body of /v1/responses that asks the same; None if there is none."""
     if endpoint == RESPONSES:
         return body
     if endpoint != CHAT:
@@ -39,7 +39,7 @@ def as_response_body(endpoint: str, body: bytes) -> bytes | None:
 
 
 def as_chat(response: CallResponse) -> CallResponse:
-    """The chat completion that a response is; status 502 where its body has no such form."""
+    """A response as a chat completion; status 502 if its body cannot be one."""
     try:
         return CallResponse(response.status, _chat_body(msgspec.json.decode(response.body)))
     except NOT_OF_ITS_FORM:
@@ -160,7 +160,7 @@ def _usage(usage: _Json) -> _Json:
 
 
 class ResponseTask(BatchTask):
-    """A job whose one row is a response in the background; as `BatchTask` otherwise."""
+    """A job whose only row is a background response; otherwise like `BatchTask`."""
 
     _response_id = ""
 

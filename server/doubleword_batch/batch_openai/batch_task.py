@@ -1,4 +1,4 @@
-"""One batch of calls: submitted once, followed to its end, each outcome given to its caller."""
+"""One batch of calls: submitted once, followed to its end, each outcome delivered to its caller."""
 
 import asyncio
 import logging
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 _SUBMITTED_AT_ONCE, _COLLECTED_AT_ONCE = 4, 2
 FIRST_POLL_SHARE = 0.2
-"""Of the poll interval: a small batch may be done at once."""
+"""Share of the poll interval: a small batch may be done at once."""
 
 _POLL_BACKOFF = 1.6
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0
 _REJECTED_LINES = frozenset({400, 413, 422})
-_DEADLINE_PRECISION = 0.05  # how late a caller may be told, as a share of its time
+_DEADLINE_PRECISION = 0.05  # how late a caller may learn of it, as a share of its time
 _LINE_NUMBER = re.compile(r"\bline (\d{1,9})\b", re.IGNORECASE)
 _REASONS = {
     "expired": "its completion window ended before it ran",
@@ -57,10 +57,10 @@ _log = logging.getLogger(__name__)
 
 
 class LinesRejectedError(Exception):
-    """The provider took none of the lines, and nothing of the batch has run.
+    """The provider accepted none of the lines, and nothing of the batch has run.
 
     Attributes:
-        errors: by row, for the rows that are to blame; empty when that is unknown.
+        errors: by row, for the rows at fault; empty if they are unknown.
     """
 
     def __init__(self, errors: dict[int, DoublewordBatchError]) -> None:
@@ -71,9 +71,9 @@ class LinesRejectedError(Exception):
 class ConcurrencyLimits:
     """How many batches may be submitted, and how many collected, at the same time.
 
-    More than two are not collected at once: their lines would only wait for each other on their
-    way into the store, while their batches are polled again and again. Nor one alone: a download
-    that hangs would hold up all the others.
+    At most two are collected at once: with more, their lines would only wait for each other on the
+    way into the store, while their batches are polled again and again. Not one alone either: a
+    download that hangs would hold up all the others.
     """
 
     def __init__(self) -> None:
@@ -84,8 +84,8 @@ class ConcurrencyLimits:
 class BatchTask:
     """One job and the callers of its rows: `waiting` has the calls without an outcome, by row.
 
-    `free` frees the row of a call that ends without an outcome of it, for the next equal call: what
-    may have been sent is never sent again because somebody was told of a failure.
+    `free` frees the row of a call that ends without its outcome, for the next equal call: a request
+    that may have been sent is never sent again because a caller got an error.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class BatchTask:
         self.job = job
         self.waiting = waiting
         self._ended_rows = -1  # how many had ended when they were last collected
-        self._has_joined = False  # a call whose row may have been collected before
+        self._has_joined = False  # whether a call joined whose row may already be collected
 
     @property
     def is_submitted(self) -> bool:
@@ -114,12 +114,12 @@ class BatchTask:
         return bool(self.job.batch_runs())
 
     def wait_for(self, row: int, call: Call) -> None:
-        """Give that row's outcome to this call."""
+        """Give the outcome of that row to this call."""
         self.waiting[row] = call
         self._has_joined = True
 
     async def run(self) -> None:
-        """Submit if that has not happened, and follow until every caller has an outcome.
+        """Submit the job if needed, and follow it until every caller has an outcome.
 
         Raises:
             LinesRejectedError: some of the waiting calls may run in a batch without the others.
@@ -132,7 +132,7 @@ class BatchTask:
             await self._fail_rest(error)
         except LinesRejectedError:
             raise
-        except Exception as error:  # noqa: BLE001  # callers must not wait for ever for a bug
+        except Exception as error:  # noqa: BLE001  # callers must not wait forever because of a bug
             _log.exception("A batch of calls failed unexpectedly")
             await self._fail_rest(unexpected_failure(error))
         finally:
@@ -146,7 +146,7 @@ class BatchTask:
         deliver((call, error) for call in calls)
 
     async def _submit_approved(self) -> None:
-        """Submit, waiting for a person's yes where one is needed, as for the answers themselves."""
+        """Submit, first waiting for a person's approval if one is needed."""
         while True:
             try:
                 await self._submit()
@@ -160,7 +160,7 @@ class BatchTask:
                 return
 
     async def _is_answered(self, question: Approval) -> bool:
-        """Wait for a person's answer; False once no caller waits for it any more."""
+        """Wait for the person's answer; False once no caller waits for it any more."""
         approvals = Approvals(self._ws.store)
         while any(call.is_wanted for call in self.waiting.values()):
             found = approvals.find(question.id)
@@ -205,8 +205,8 @@ class BatchTask:
     async def _fail_rest(self, error: DoublewordBatchError) -> None:
         """Give the error to every caller for whom the ledger has nothing.
 
-        A call may have joined while finished rows were being handed over, or while the batch was
-        on its last poll: its answer is there, and whoever joins during a look is looked up too.
+        A call may have joined while finished rows were being delivered, or during the batch's last
+        poll: its answer is there, and calls that join during a look are looked up too.
         """
         looked_up: dict[int, Call] = {}
         while unseen := {
@@ -220,8 +220,8 @@ class BatchTask:
                 await self._deliver_finished(
                     runs[-1].batch_id if runs else "", unseen, with_rejected=True
                 )
-            except Exception:  # noqa: BLE001  # the error that is given says what is wrong
-                _log.exception("The ledger could not be asked before callers were failed")
+            except Exception:  # noqa: BLE001  # the callers get `error`, which says what is wrong
+                _log.exception("The ledger could not be read before the callers got their error")
                 break
         self.fail(error)
 
@@ -230,7 +230,7 @@ class BatchTask:
         await self._poller.poll(self.job)
         run = self.job.batch_runs()[-1]
         ended_rows = run.completed + run.failed
-        # Where a file cannot be read from a line on, every poll would read all of it again.
+        # If a file cannot be read from a given line, every poll would read all of it again.
         has_news = self._ws.profile.skip and ended_rows != self._ended_rows
         has_joined, self._has_joined = self._has_joined, False
         if run.is_terminal or has_news:
@@ -238,7 +238,7 @@ class BatchTask:
                 collected = await collect(self.job)
                 await self._deliver_finished(run.batch_id, self.waiting)
             self._ended_rows = ended_rows
-            if collected.waiting:  # the batch has ended, and more of its lines are to come
+            if collected.waiting:  # the batch has ended, but some of its lines are still missing
                 return False
         elif has_joined:
             await self._deliver_finished(run.batch_id, self.waiting)
@@ -247,7 +247,7 @@ class BatchTask:
         return run.is_terminal
 
     def _as_asked(self, found: list[tuple[int, Outcome]]) -> list[tuple[int, Outcome]]:
-        """The outcomes of rows as their callers asked for them."""
+        """The outcomes of rows in the form their callers asked for."""
         return found
 
     async def _deliver_finished(
@@ -259,18 +259,20 @@ class BatchTask:
             return [
                 (finished.row, outcome_of(finished, batch_id))
                 for finished in finished_rows(self.job, rows)
-                # The provider's errors, which `_fail_if_nothing_ran` passes on, say more.
+                # The provider's errors, which `_fail_if_nothing_ran` passes on, say more than this
+                # cause.
                 if with_rejected or finished.cause != "batch_failed"
             ]
 
         found = await in_thread(outcomes)
         waiting = self.waiting
         finished = self._as_asked([outcome for outcome in found if outcome[0] in waiting])
-        # They leave when all of that is made: an error on the way is told to those who still wait.
+        # Callers leave `waiting` only when all outcomes exist: an error before that reaches them
+        # all.
         deliver((waiting.pop(row), outcome) for row, outcome in finished)
 
     def _fail_if_nothing_ran(self, run: "BatchRun") -> None:
-        """Sort out a batch that the provider rejected after its creation, as OpenAI does."""
+        """Deal with a batch that the provider rejected after its creation, as OpenAI does."""
         nothing_ran = run.status == "failed" and run.completed + run.failed == 0
         if not self.waiting or not nothing_ran:
             return
@@ -287,7 +289,7 @@ class BatchTask:
         self.fail(error)
 
     async def _retry(self, work: Callable[[], Awaitable[_T]]) -> _T:
-        """Do `work`, again and again while its failures are retryable and there is time left."""
+        """Repeat `work` while its failures are retryable and there is time left."""
         budget = RetryBudget(
             self._options.max_retry_seconds,
             first_pause_seconds=_FIRST_PAUSE_SECONDS,
@@ -296,17 +298,17 @@ class BatchTask:
         return await budget.persist(work)
 
     async def _enforce_deadlines(self) -> None:
-        """Tell each caller when its time is up, so that nobody waits for ever.
+        """Give each caller an error when its time is up, so that nobody waits forever.
 
-        The rows stay: whoever makes such a call again waits for the same row.
+        The rows stay: a caller that makes such a call again waits for the same row.
         """
         while True:
             now = time.monotonic()
-            # Whoever joins while this sleeps is seen soon enough.
+            # A call that joins during this sleep is seen soon enough.
             earliest = now + self._options.longest_wait_seconds * _DEADLINE_PRECISION
             for row, call in self.waiting.items():
                 for caller in call.callers if call.followers else (call,):
-                    # Nearly all of them are later, whether they still wait or not.
+                    # Nearly all deadlines are later, whether their callers still wait or not.
                     if caller.deadline >= earliest or not caller.is_waiting:
                         continue
                     if caller.deadline <= now:
@@ -328,7 +330,7 @@ class BatchTask:
 
 
 def outcome_of(finished: EndedRow, batch_id: str) -> CallResponse | CallFailedError:
-    """What the caller of a finished row gets; a CallResponse may have an error status."""
+    """The outcome for the caller of a finished row; a CallResponse may have an error status."""
     response = None if finished.line is None else response_in(finished.line)
     if response is not None:
         return response

@@ -1,8 +1,7 @@
-"""Groups calls into batches: one group for each endpoint and model, until it is full or old enough.
+"""Groups calls into batches: one group per endpoint and model, until it is full or old enough.
 
-How full and how old is among the options, which say all of how calls become batches. A group holds
-one model, because some providers take only one in a file, and because a model that is rejected then
-harms no other.
+The options say how full and how old. A group holds only one model, because some providers accept
+only one per file, and so that a rejected model does not harm the others.
 """
 
 import asyncio
@@ -15,7 +14,7 @@ from doubleword_batch.errors import InputError
 from doubleword_batch.providers import Profile
 
 _LINE_OVERHEAD_BYTES = 128  # custom_id, method, url and punctuation of a request line
-_FILE_SHARE = 0.95  # of the provider's limit: its own count may be a little larger
+_FILE_SHARE = 0.95  # of the provider's limit, which may count a little more than we do
 ASYNC = "async"
 _WINDOW_SECONDS = {ASYNC: 3_600.0, "1h": 3_600.0, "24h": 86_400.0}
 _GRACE_SECONDS = 2 * 3_600.0
@@ -23,10 +22,10 @@ _GRACE_SECONDS = 2 * 3_600.0
 
 @dataclass(frozen=True, slots=True)
 class BatchingOptions:
-    """How calls become batches: arguments of `BatchOpenAI`, which says what each does.
+    """How calls become batches: the arguments of `BatchOpenAI`, documented there.
 
     Raises:
-        InputError: an option has a value that cannot be used; the message names it.
+        InputError: an option has an unusable value; the message names it.
     """
 
     batch_size: int = 1_000
@@ -54,25 +53,25 @@ class BatchingOptions:
 
     @property
     def is_async(self) -> bool:
-        """Whether calls go alone, in the provider's asynchronous tier."""
+        """Whether each call goes alone, in the provider's asynchronous tier."""
         return self.completion_window == ASYNC
 
     def window_of_batches(self, profile: Profile) -> str:
-        """The completion window of batches; in the asynchronous tier, of what cannot go alone."""
+        """The completion window of batches; in the asynchronous tier, of the other calls."""
         if not self.is_async:
             return self.completion_window
         return "1h" if "1h" in profile.windows else profile.windows[0]
 
     @property
     def longest_wait_seconds(self) -> float:
-        """How long a call waits for its response."""
+        """How long a call waits for its response at most."""
         if self.deadline_seconds is not None:
             return self.deadline_seconds
         return self.usual_wait_seconds
 
     @property
     def usual_wait_seconds(self) -> float:
-        """How long a call that is sent now may take: the completion window and a little more."""
+        """How long a call sent now may take: the completion window and a little more."""
         window = _WINDOW_SECONDS.get(self.completion_window, _WINDOW_SECONDS["24h"])
         return window + _GRACE_SECONDS
 
@@ -80,7 +79,7 @@ class BatchingOptions:
 class Batcher:
     """Collects calls and passes on each group that is full or old enough.
 
-    What `start_batch` does with a group must not block.
+    `start_batch` must not block.
     """
 
     def __init__(
@@ -94,7 +93,7 @@ class Batcher:
         self._groups: dict[tuple[str, str], _Group] = {}
 
     def add(self, calls: Iterable[Call]) -> None:
-        """Let calls wait in their groups; a group that is full is passed on at once."""
+        """Put calls into their groups; a group that is full is passed on at once."""
         groups, max_bytes, max_inputs = self._groups, self._max_bytes, self._max_inputs
         for call in calls:
             key = (call.endpoint, call.model)
@@ -113,7 +112,7 @@ class Batcher:
                 self._pass_on(key)
 
     def take_all(self) -> list[Call]:
-        """Every call that still waits in a group; the groups are empty afterwards."""
+        """All calls that still wait in a group; the groups are empty afterwards."""
         groups, self._groups = list(self._groups.values()), {}
         for group in groups:
             group.timer.cancel()

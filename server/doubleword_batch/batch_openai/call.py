@@ -1,7 +1,7 @@
-"""One call, its response, its failures, and the delivery of either to the caller's event loop.
+"""One call, its response or failure, and the delivery of either to the caller's event loop.
 
-Outcomes are delivered in groups between which the loop turns, so that thousands of them that
-arrive together never stall it.
+Outcomes are delivered in groups, and the loop runs between them, so thousands of outcomes that
+arrive together do not stall it.
 """
 
 import asyncio
@@ -19,19 +19,19 @@ from doubleword_batch.jobs.sync.response import CallResponse
 
 _FIRST_GROUP, _SMALLEST_GROUP, _LARGEST_GROUP = 32, 4, 256
 _SHORT_SECONDS, _LONG_SECONDS = 0.005, 0.02
-"""Each caller that is woken builds its typed answer in the loop, which takes microseconds for a
-short one and milliseconds for a long one. A group that took the loop longer than this makes the
-next one smaller; a shorter one, larger."""
+"""Each caller that wakes builds its typed answer in the loop, which takes microseconds for a short
+answer and milliseconds for a long one. If a group took the loop longer than this, the next one is
+smaller; if it took less, larger."""
 
 RETRY_COUNT_HEADER = "x-stainless-retry-count"
 """How often the SDK that makes a request has given it up before."""
 
 _CALLERS_BETWEEN_AGEING = 250
-"""After how many callers that came or went the live objects are aged: before some twenty objects
-for each caller have triggered a collection."""
+"""After this many callers have come or gone, live objects are moved to the oldest generation:
+before some twenty objects per caller have triggered a collection."""
 
 MANY_CALLERS = 500
-"""The number of waiting calls in one event loop from which the thresholds are raised."""
+"""From this many waiting calls in one event loop on, the thresholds are raised."""
 
 _RAISED_THRESHOLDS = (20_000, 1_000, 1_000)
 
@@ -39,9 +39,9 @@ _RAISED_THRESHOLDS = (20_000, 1_000, 1_000)
 class CallFailedError(DoublewordBatchError):
     """A call that got no response from the provider.
 
-    Codes: `expired`, `cancelled`, `missing`, `batch_failed` and other causes of the ledger for a
-    row without a response; `deadline` when the time was up; `closed` when the client was closed.
-    `details` names `batch_id` and `row` as far as they exist.
+    Codes: `expired`, `cancelled`, `missing`, `batch_failed` and other causes that the ledger has
+    for a row without a response; `deadline` when the time was up; `closed` when the client was
+    closed. `details` has `batch_id` and `row` if they exist.
     """
 
 
@@ -49,7 +49,7 @@ Outcome = CallResponse | Exception
 
 
 def unexpected_failure(error: BaseException) -> CallFailedError:
-    """What callers get when this package itself has a bug: they must not wait for ever."""
+    """The error for a bug in this package: callers must not wait forever."""
     return CallFailedError(
         f"The client failed unexpectedly: {type(error).__name__}.",
         hint="This is a bug: please report it with the log. Nothing that was paid for is lost: "
@@ -59,7 +59,7 @@ def unexpected_failure(error: BaseException) -> CallFailedError:
 
 
 def closed_while_waiting() -> CallFailedError:
-    """What a caller gets that still waits when the client is closed."""
+    """The error for a caller that still waits when the client is closed."""
     return CallFailedError(
         "The client was closed while the call waited.",
         hint="Nothing that was paid for is lost: the same call made later gets its answer.",
@@ -74,18 +74,18 @@ class Call(msgspec.Struct, eq=False, weakref=True):
     Attributes:
         endpoint: the `url` of its request line.
         model: as named in the body.
-        body: the JSON object, exactly as it is sent.
-        deadline: when the caller is told that no response came; of `time.monotonic`.
+        body: the JSON object, exactly as it will be sent.
+        deadline: when the caller gets an error if no response has come; in `time.monotonic`.
         delivery: the way back to the caller's event loop.
         future: belongs to that loop.
-        key: what the call is remembered by; None when nothing is remembered.
-        former_key: what versions before this one remembered it by, where that was another.
-        job_row: the job's name and the row that hold the call, once there are any.
-        inputs: of an embeddings call, where the provider counts them; else 0.
+        key: what the call is remembered under; None when nothing is remembered.
+        former_key: what earlier versions remembered it under, if that was another key.
+        job_row: the name of the job and the row that hold the call, once they exist.
+        inputs: the inputs of an embeddings call, if the provider counts them; else 0.
         is_retry: its caller says that it made the same call before and gave it up.
         leader: the equal call whose request this one shares.
         followers: equal calls that share this one's request.
-        is_told: its caller has been told that the time is up; the request goes on.
+        is_told: its caller has got the error for the deadline; the request goes on.
         has_outcome: its outcome is on the way back.
     """
 
@@ -107,7 +107,7 @@ class Call(msgspec.Struct, eq=False, weakref=True):
 
     @property
     def keys(self) -> list[bytes]:
-        """All that it may be remembered by."""
+        """All keys under which it may be remembered."""
         return [key for key in (self.key, self.former_key) if key is not None]
 
     @property
@@ -137,7 +137,7 @@ class Call(msgspec.Struct, eq=False, weakref=True):
         self.followers = None
 
     def tell(self, error: Exception) -> None:
-        """Give an error to this one's caller alone; the request goes on for whoever repeats it."""
+        """Give an error to this caller alone; the request goes on for a caller that repeats it."""
         self.is_told = True
         self.delivery.put([(self.future, error)])
 
@@ -212,16 +212,16 @@ class Delivery:
 
 
 def is_retry(headers: Mapping[str, str]) -> bool:
-    """Whether a request says that it retries one that was given up, as OpenAI's SDKs do.
+    """Whether a request says that it repeats an abandoned one, as OpenAI's SDKs do.
 
-    The names are in lower case, unless the mapping takes them in any.
+    The names must be in lower case, unless the mapping ignores case.
     """
     count = headers.get(RETRY_COUNT_HEADER, "0").strip()
     return count.isdecimal() and int(count[:9]) > 0
 
 
 def deliver(outcomes: Iterable[tuple[Call, Outcome]]) -> None:
-    """Give each outcome to its caller and to those that share the call, in whichever loop."""
+    """Give each outcome to its caller and to those that share the call, in their event loops."""
     by_delivery = defaultdict[Delivery, list[tuple[asyncio.Future[CallResponse], Outcome]]](list)
     for call, outcome in outcomes:
         call.has_outcome = True
@@ -233,14 +233,14 @@ def deliver(outcomes: Iterable[tuple[Call, Outcome]]) -> None:
 
 
 class _GcTuning:
-    """Keeps Python's cyclic collector from stalling the event loop while very many calls wait.
+    """Keeps Python's cyclic garbage collector from stalling the event loop while many calls wait.
 
     Each waiting call is a task, a future and their frames. With tens of thousands of them the
-    collector walks through all of them again and again: over half of the cost of a call, in pauses
-    of a second. None of them is garbage, so while that many calls wait its thresholds are raised,
-    and while callers come and go in great numbers live objects are moved to the oldest generation
-    without a walk. The program's own thresholds come back afterwards. Meanwhile garbage is found
-    later than usual.
+    collector walks through all of them again and again: that took over half of the cost of a call,
+    in pauses of a second. None of them is garbage, so the thresholds are raised while that many
+    calls wait, and while many callers come and go, live objects are moved to the oldest generation
+    without a walk. The program's own thresholds are restored afterwards. Until then garbage is
+    found later than usual.
     """
 
     def __init__(self) -> None:
@@ -254,26 +254,26 @@ class _GcTuning:
         """Count one more event loop in which many calls wait."""
         with self._lock:
             self._loops += 1
-            # A threshold of 0 is a program that has turned the collector off: leave it so.
+            # A threshold of 0 means that the program has turned the collector off: leave it so.
             if self._before is None and gc.get_threshold()[0] > 0:
                 self._before = gc.get_threshold()
                 self._ages = True
                 gc.set_threshold(*_RAISED_THRESHOLDS)
-                self._raised = gc.get_threshold()  # a Python with fewer generations keeps less
+                self._raised = gc.get_threshold()  # a Python with fewer generations ignores some
 
     def end(self) -> None:
         """Count one fewer event loop in which many calls wait."""
         with self._lock:
             self._loops -= 1
             if not self._loops and self._before is not None:
-                if gc.get_threshold() == self._raised:  # else the program has set its own
+                if gc.get_threshold() == self._raised:  # otherwise the program has set its own
                     self.age()
                     gc.set_threshold(*self._before)
                 self._before = None
                 self._ages = False
 
     def age(self) -> None:
-        """Move live objects to the oldest generation, without the long walk that would do it."""
+        """Move live objects to the oldest generation, without the usual long walk."""
         if not self._ages:
             return
         if gc.get_freeze_count():  # the program has frozen objects for a reason of its own

@@ -1,7 +1,7 @@
-"""Sends the requests of batches over the caller's HTTP client, or with the caller's key function.
+"""Sends the requests of batches with the caller's HTTP client, or with the caller's key function.
 
-Both belong to the callers' event loop: each request is built and sent there, and its response is
-read from the engine's.
+Both belong to the callers' event loop: each request is built and sent there, and the engine's loop
+reads its response.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from doubleword_batch.batch_openai.sdk_internals import AsyncClient, Request, Response
 
 _WHOLE_BODY_HEADERS = frozenset({"content-encoding", "content-length", "transfer-encoding"})
-_RESPONSE_SECONDS = 180.0  # beyond every timeout of the HTTP client: a key function or hook hangs
+_RESPONSE_SECONDS = 180.0  # beyond any timeout of the HTTP client: a key function or hook hangs
 _CLOSE_SECONDS = 2.0
 _KEYS_KNOWN = 16
 _BROKEN = frozenset({"ReadError", "WriteError", "RemoteProtocolError"})
@@ -41,11 +41,11 @@ class CallerTransport:
 
     Args:
         affinity: the callers' event loop.
-        http_client: the caller's; of httpx or httpx2.
-        owns_http_client: it was made for this transport, which closes it.
-        query: goes with every request.
-        authorization: takes the place of the request's own Authorization: a header's value, or a
-            function that gives a key for each request.
+        http_client: the caller's; from httpx or httpx2.
+        owns_http_client: it was made for this transport, which therefore closes it.
+        query: added to every request.
+        authorization: replaces the request's own Authorization: a header value, or a function that
+            gives a key for each request.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class CallerTransport:
 
     @property
     def credentials(self) -> tuple[str, ...]:
-        """The keys that were sent lately."""
+        """The keys that were sent recently."""
         return tuple(self._known_keys)
 
     async def send(self, request: TransportRequest) -> TransportResponse:
@@ -87,7 +87,7 @@ class CallerTransport:
             raise NoResponseError("ReadTimeout", "no response came") from error
         headers = list(response.headers.multi_items())
         pieces = self._pieces(response)
-        if response.is_stream_consumed:  # by a hook, or by a transport that had all of it
+        if response.is_stream_consumed:  # a hook or the transport has read all of it
             headers = [(k, v) for k, v in headers if k.lower() not in _WHOLE_BODY_HEADERS]
             pieces = _single_piece(response.content)
         return TransportResponse(
@@ -141,11 +141,11 @@ class CallerTransport:
         authorization: str | None,
         failure: str,
     ) -> "Response | None":
-        """Why the server broke an upload off, if that was a refusal.
+        """The refusal with which the server broke off an upload, if it was one.
 
-        It answers to the head and closes, and an asynchronous client writes until that fails and
-        loses the answer. Asked with the same head alone, the server says it again; none of the file
-        is sent, so nothing can be stored.
+        The server answers as soon as it has the headers and closes; an asynchronous client writes
+        until that fails, and loses the answer. Sent again with the headers alone, the request gets
+        the same answer; none of the file is sent, so nothing can be stored.
         """
         core = _core_of(self._http_client)
         if not isinstance(body, _Upload) or failure not in _BROKEN or core is None:
@@ -154,7 +154,7 @@ class CallerTransport:
             built = self._built(request, _no_body(core.WriteError), authorization)
             async with asyncio.timeout(_REFUSAL_SECONDS):
                 response = await self._http_client.send(built, stream=True, follow_redirects=False)
-        except Exception:  # noqa: BLE001  # then the first failure is what there is to say
+        except Exception:  # noqa: BLE001  # then the first failure is all that can be reported
             return None
         if response.status_code in _REFUSALS:
             return response
@@ -180,16 +180,16 @@ class CallerTransport:
             headers=headers,
             params=[*given, *request.params.items()] or None,
             content=body,
-            # As a tuple it suits httpx and httpx2.
+            # A tuple works with httpx and httpx2.
             timeout=tuple(limits.get(phase) for phase in ("connect", "read", "write", "pool")),  # pyright: ignore[reportArgumentType]
         )
 
     async def _authorization(self) -> str | None:
-        """What proves who the caller is; None for what the request holds already.
+        """The value of the Authorization header; None if the request already has it.
 
         Raises:
-            TransportError: code `no_key`: the key function gave none.
-            ConfigError: it cannot stand in a header.
+            TransportError: code `no_key`: the key function gave no key.
+            ConfigError: a header cannot carry the key.
         """
         if self._key_function is None:
             if self._header is not None:
@@ -208,9 +208,10 @@ class CallerTransport:
             "The key function of BatchOpenAI gave no key: "
             f"{type(error).__name__}: {quote_untrusted(str(error))}.",
             may_have_happened=False,
-            hint="Correct the function that is given as api_key.",
+            hint="Correct the function given as api_key.",
             code="no_key",
-            # What worked before is likely to work again, and batches that run are worth the wait.
+            # A function that has worked is likely to work again, and running batches are worth the
+            # wait.
             retryable=bool(self._known_keys),
         )
 
@@ -227,8 +228,8 @@ class CallerTransport:
             except Exception as error:
                 raise NoResponseError(type(error).__name__, str(error)) from error
 
-        # What is given up ends by the close that follows: a client that is cancelled while it puts
-        # a timeout of its own in order keeps the connection open.
+        # Abandoned work is ended by the close that follows: if a client is cancelled while it
+        # clears a timeout of its own, it keeps the connection open.
         while (piece := await self._in_callers_loop(following(), goes_on=True)) is not None:
             yield piece
 
@@ -269,13 +270,13 @@ class _Upload:
 
 
 async def _no_body(error: type[Exception]) -> AsyncIterator[bytes]:
-    """A body of which nothing is sent: after this error the client's library reads the answer."""
+    """A body of which nothing is sent: after this error the client's library reads the response."""
     raise error
-    yield b""  # pyright: ignore[reportUnreachable]  # it makes this a generator
+    yield b""  # pyright: ignore[reportUnreachable]  # makes this a generator
 
 
 def _core_of(http_client: "AsyncClient") -> Any:
-    """What an HTTP client of httpx or httpx2 stands on: httpcore or httpcore2."""
+    """The library under an HTTP client of httpx or httpx2: httpcore or httpcore2."""
     for kind in type(http_client).__mro__:
         library = kind.__module__.partition(".")[0]
         if library in {"httpx", "httpx2"}:
@@ -288,9 +289,9 @@ async def _single_piece(content: bytes) -> AsyncIterator[bytes]:
 
 
 def _weakly(key_function: KeyFunction) -> KeyFunction:
-    """The same function; a method is not kept alive, as its object may hold the client.
+    """The same function; a method is not kept alive, because its object may hold the client.
 
-    The client could then never be freed, nor its engine stopped.
+    Otherwise the client could never be freed, and its engine never stopped.
     """
     if not ismethod(key_function):
         return key_function

@@ -1,7 +1,7 @@
-"""`BatchOpenAI`: openai's asynchronous client, whose calls run in batches.
+"""`BatchOpenAI`: openai's asynchronous client, with calls that run in batches.
 
 It overrides the SDK's `request` method: everything above it (parameters, `parse`, raw responses,
-streams, types) and below it (live calls) is the SDK's own.
+streams, types) and below it (live calls) is the SDK's own code.
 """
 
 import asyncio
@@ -47,11 +47,11 @@ _NEEDS_THE_SDK = frozenset(
 
 
 class BatchCompletions(AsyncCompletions):
-    """The SDK's chat completions with a short way for plain calls.
+    """The SDK's chat completions with a faster path for plain calls.
 
-    The SDK's walk through its own parameter types takes about three quarters of its time for a
-    call and changes nothing in a body that is plain JSON. A call with anything else takes the SDK's
-    own way, and so do all its errors.
+    The SDK's walk through its own parameter types takes about three quarters of its time for a call
+    and changes nothing in a body of plain JSON. A call with anything else takes the SDK's own path,
+    and so do all errors.
     """
 
     _client: "BatchOpenAI"  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -69,13 +69,14 @@ class BatchCompletions(AsyncCompletions):
         try:
             return ChatCompletion.__pydantic_validator__.validate_json(response.body)
         except pydantic.ValidationError:
-            # An error of the provider; or what does not fit the SDK's types, taken as it is.
+            # An error of the provider, or a body that does not fit the SDK's types, which it
+            # accepts.
             options = sdk.FinalRequestOptions.construct(method="post", url="/chat/completions")
             return await self._client.answer_of(response, ChatCompletion, options)
 
 
 class BatchChat(AsyncChat):
-    """The SDK's chat with those completions."""
+    """The SDK's chat with these completions."""
 
     @cached_property
     def completions(self) -> BatchCompletions:  # pyright: ignore[reportIncompatibleMethodOverride]  # narrower
@@ -87,7 +88,7 @@ class BatchOpenAI(openai.AsyncOpenAI):
     """`openai.AsyncOpenAI` at batch prices.
 
     `chat.completions`, `responses` and `embeddings` calls run in batches, and each caller gets its
-    own typed answer as soon as it is there; everything else goes to the live API.
+    own typed answer as soon as it arrives; everything else goes to the live API.
 
     ```python
     async with BatchOpenAI() as client:
@@ -97,39 +98,39 @@ class BatchOpenAI(openai.AsyncOpenAI):
     ```
 
     One client may be used from several event loops and threads, except for live calls, which stay
-    in the first loop that makes one. So do all calls of a client with a key function, an
-    `http_client`, a `default_query` or an Authorization header: the requests of its batches are
-    then sent in that loop. `max_retries` and the client's `timeout` hold for live calls only; a
-    batched call waits for its answer, or until `deadline_seconds` or its own `timeout=` is over.
+    in the first loop that makes one. With a key function, an `http_client`, a `default_query` or an
+    Authorization header, all calls stay in that loop, because the requests of its batches are sent
+    there. `max_retries` and the client's `timeout` apply to live calls only; a batched call waits
+    for its answer, or until `deadline_seconds` or its own `timeout=` is over.
 
     Args:
         api_key: the key, or an asynchronous function that gives it; falls back to
-            DOUBLEWORD_API_KEY, then to OPENAI_API_KEY; with none of them the local server of this
-            machine answers.
+            DOUBLEWORD_API_KEY, then to OPENAI_API_KEY; without any of them, the local server on
+            this machine answers.
         base_url: falls back to DOUBLEWORD_BASE_URL, then to OPENAI_BASE_URL.
-        batch_size: calls in one batch, at most.
+        batch_size: maximum number of calls in one batch.
         batch_window_seconds: how long the first call of a batch waits for others.
         poll_interval_seconds: how often the status of a running batch is fetched.
-        completion_window: `24h`, `1h` for a higher price, or `async` for calls that go alone and at
-            once, in the provider's asynchronous tier.
-        batch_metadata: kept with each batch at the provider.
-        deadline_seconds: after how long a call without an answer raises `CallTimeoutError`; by
-            default the completion window and two hours more.
-        max_retry_seconds: how long a batch is retried while its provider fails, the repeats of its
-            single requests included.
-        remember_answers: give a call the answer that an earlier run was already charged for.
+        completion_window: `24h`, `1h` for a higher price, or `async` for calls that are sent alone
+            and at once, in the provider's asynchronous tier.
+        batch_metadata: stored with each batch at the provider.
+        deadline_seconds: after this time a call without an answer raises `CallTimeoutError`; by
+            default the completion window plus two hours.
+        max_retry_seconds: how long a batch is retried while its provider fails, including the
+            retries of its single requests.
+        remember_answers: answer a call from an earlier run that was already charged for.
         share_identical: equal calls that wait at the same time share one request.
-        state_dir: where jobs and answers are kept; falls back to DOUBLEWORD_BATCH_HOME.
-        batch_provider: which provider's rules hold; by default told by the URL.
-        unbatchable: what happens to a model call that cannot run in a batch: `refuse` it, or send
+        state_dir: where jobs and answers are stored; falls back to DOUBLEWORD_BATCH_HOME.
+        batch_provider: whose rules apply; by default recognised by the URL.
+        unbatchable: what to do with a model call that cannot run in a batch: `refuse` it, or send
             it `live` at live prices.
         sdk_options: the other arguments of `AsyncOpenAI`. `http_client`, `default_headers`,
-            `default_query`, `organization` and `project` hold for batches as for live calls; with
+            `default_query`, `organization` and `project` apply to batches as to live calls; with
             `provider`, `workload_identity` or `data_residency` no call can run in a batch.
 
     Raises:
         ConfigError, InputError: the settings or arguments cannot be used.
-        openai.OpenAIError, ValueError: the SDK does not take these arguments together.
+        openai.OpenAIError, ValueError: the SDK does not accept this combination of arguments.
     """
 
     api_key: str  # set to the local server's token once that is known
@@ -184,14 +185,14 @@ class BatchOpenAI(openai.AsyncOpenAI):
 
     @property
     def runs_batches(self) -> bool:
-        """Whether calls can run in batches; False with an argument that live calls alone obey."""
+        """Whether calls can run in batches; False if an argument applies to live calls only."""
         return self._state.shared is not None
 
     def copy(self, **changes: Any) -> "BatchOpenAI":  # pyright: ignore[reportIncompatibleMethodOverride]  # the SDK's arguments, and ours
-        """The same client with other options; those of the constructor count too.
+        """The same client with other options, including those of the constructor.
 
-        The copy shares the batches of this client unless its key, address, connection or batch
-        options differ. A copy of a client of live calls only is another one.
+        The copy shares this client's batches unless its key, address, connection or batch options
+        differ. A copy of a client that only makes live calls has its own.
         """
         option_changes = {name: changes.pop(name) for name in _BATCH_OPTIONS & changes.keys()}
         state_dir = changes.pop("state_dir", None)
@@ -208,7 +209,7 @@ class BatchOpenAI(openai.AsyncOpenAI):
     with_options = copy  # pyright: ignore[reportAssignmentType]
 
     async def close(self) -> None:
-        """Close; callers that still wait get an error, what runs at the provider goes on."""
+        """Close; callers that still wait get an error, and what runs at the provider goes on."""
         if self._state.shared is not None:
             await self._state.shared.engine.close()
         await super().close()
@@ -237,11 +238,11 @@ class BatchOpenAI(openai.AsyncOpenAI):
     async def response_to(
         self, endpoint: str, model: object, body: bytes, *, is_retry: bool = False
     ) -> CallResponse:
-        """The response to the body of one call; it may be an error's.
+        """The response to the body of one call; it may have an error status.
 
         Raises:
-            DoublewordBatchError: there is no response; `as_sdk_error` makes an exception of the
-                SDK's of it.
+            DoublewordBatchError: there is no response; `as_sdk_error` turns it into an exception of
+                the SDK.
         """
         shared = self._state.shared
         if shared is None:
@@ -261,7 +262,7 @@ class BatchOpenAI(openai.AsyncOpenAI):
         stream: bool = False,
         stream_cls: Any = None,
     ) -> Any:
-        """What the SDK makes of a response, or the exception that it raises for one."""
+        """The SDK's object for a response, or the exception that it raises for one."""
         is_stream = stream and not response.is_failure
         content_type = "text/event-stream" if is_stream else "application/json"
         return await sdk.answer_of(
@@ -279,7 +280,7 @@ class BatchOpenAI(openai.AsyncOpenAI):
         )
 
     def url_of(self, path: str) -> str:
-        """Where a live call of that path or endpoint would go."""
+        """Where a live call to that path or endpoint would go."""
         return str(self.base_url).rstrip("/") + "/" + path.removeprefix("/v1").lstrip("/")
 
     def _error_against(
@@ -288,7 +289,7 @@ class BatchOpenAI(openai.AsyncOpenAI):
         """Why a model call cannot run in a batch, or None if it can."""
         if endpoint is not None and self._state.live_only is not None:
             return self._state.live_only
-        reason = "the Batch API has no such endpoint"
+        reason = "the Batch API does not have this endpoint"
         if endpoint is not None:
             reason = reason_against(options)
         if reason is None:
@@ -357,9 +358,9 @@ class BatchOpenAI(openai.AsyncOpenAI):
 
 
 def _effective(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a copy that change something, by the SDK's own rules.
+    """The arguments that change something in a copy, by the SDK's own rules.
 
-    An empty key or address, None and NotGiven leave the old one; only a provider is taken away by
+    An empty key or address, None and NotGiven keep the old value; only a provider is removed by
     None.
     """
     return {
@@ -372,7 +373,7 @@ def _effective(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _seconds(timeout: Any) -> float | None:
-    """A call's own timeout; None where it names none."""
+    """A call's own timeout; None if it has none."""
     if isinstance(timeout, int | float):
         return float(timeout)
     return getattr(timeout, "read", None)

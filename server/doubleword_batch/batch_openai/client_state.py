@@ -1,4 +1,4 @@
-"""What a client was made from, and the engine that it shares with its copies."""
+"""A client's configuration, and the engine that it shares with its copies."""
 
 import weakref
 from collections.abc import Mapping, Sequence
@@ -36,16 +36,16 @@ class SharedEngine:
 
 @dataclass(frozen=True, slots=True)
 class ClientState:
-    """What a client was made from.
+    """A client's configuration.
 
     Attributes:
         options: how its calls become batches.
         credentials: as they were given.
-        settings: what they led to; None for a client of live calls only.
-        live_only: why it is one.
+        settings: the resulting settings; None for a client that only makes live calls.
+        live_only: the error that says why it only makes live calls.
         http_client: the caller's.
         affinity: the event loop of its live calls and of that HTTP client.
-        shared: an engine to share; None to start another one.
+        shared: an engine to share; None to start a new one.
     """
 
     options: BatchingOptions
@@ -64,7 +64,7 @@ class ClientState:
         provider: "ProviderName | None",
         state_dir: str | Path | None,
     ) -> "ClientState":
-        """That of a new client; `sdk_options` are its arguments of `AsyncOpenAI`.
+        """The state of a new client; `sdk_options` are its arguments of `AsyncOpenAI`.
 
         Raises:
             ConfigError: the arguments or the environment cannot be used.
@@ -84,7 +84,7 @@ class ClientState:
         provider: "ProviderName | None",
         state_dir: str | Path | None,
     ) -> "ClientState":
-        """That of a copy; the arguments are those of `of`, as far as they change.
+        """The state of a copy; the arguments are those of `of` that change.
 
         Raises:
             ConfigError: the arguments or the environment cannot be used.
@@ -110,15 +110,15 @@ class ClientState:
         )
 
     def sdk_arguments(self) -> dict[str, Any]:
-        """The `api_key` and `base_url` with which live calls go where the batches go."""
+        """The `api_key` and `base_url` that send live calls to the server of the batches."""
         return self.credentials.sdk_arguments(self.settings) if self.settings else {}
 
     def started(
         self, headers: Mapping[str, str], query: Sequence[tuple[str, str]]
     ) -> "ClientState":
-        """The same with an engine, unless it has one to share or makes live calls only.
+        """The same with an engine, unless it has one to share or only makes live calls.
 
-        Headers and query go with every request of its batches, as with its live calls.
+        Headers and query are sent with every request of its batches, as with its live calls.
         """
         if self.shared is not None or self.settings is None:
             return self
@@ -131,7 +131,7 @@ class ClientState:
 
             transport = CallerTransport(
                 self.affinity,
-                # Kept connections would hang once another loop takes the place of a closed one.
+                # Kept connections would hang once a new loop replaces a closed one.
                 self.http_client or http_client_for(self.sdk_arguments()["base_url"]),
                 owns_http_client=self.http_client is None,
                 query=query,

@@ -1,7 +1,7 @@
-"""Which server a client calls, and with which key: from arguments and environment to settings.
+"""Resolves arguments and environment to settings: which server a client calls, and with which key.
 
 A key and the address it is sent to come from one family of variables: DOUBLEWORD_* first, then
-OPENAI_*. A key of one provider is never sent to the other's address.
+OPENAI_*. One provider's key is never sent to another's address.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -31,20 +31,20 @@ LIVE_ONLY = {
     "that returns one, as api_key",
     "workload_identity": "give an asynchronous function that returns an access token as api_key",
 }
-"""Arguments of `AsyncOpenAI` that hold for live calls only, and what serves batches instead."""
+"""Arguments of `AsyncOpenAI` that apply to live calls only, and what to use for batches instead."""
 
-_SDK_NEEDS_A_KEY = "none"  # of a server that needs none; the SDK insists on one
-_SDK_NEEDS_AN_ADDRESS = "http://127.0.0.1/v1"  # until the first call finds the local server's
+_SDK_NEEDS_A_KEY = "none"  # for a server that needs none; the SDK insists on a key
+_SDK_NEEDS_AN_ADDRESS = "http://127.0.0.1/v1"  # until the first call finds the real one
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A key and the server it is for, as a caller gave them; the environment gives what is missing.
+    """A key and its server as a caller gave them; the environment supplies what is missing.
 
     Attributes:
-        key: itself, or the function that gives it.
+        key: the key, or the function that gives it.
         base_url: the API, with `/v1`.
-        provider: whose rules hold; None to tell it by the address.
+        provider: whose rules apply; None to recognise it by the address.
     """
 
     key: Secret | KeyFunction | None = None
@@ -55,23 +55,23 @@ class Credentials:
     def of(
         cls, api_key: str | KeyFunction | None, base_url: object, provider: ProviderName | None
     ) -> "Credentials":
-        """Those of a client's arguments; empty ones count as missing."""
+        """From a client's arguments; empty ones count as missing."""
         key = api_key if callable(api_key) else Secret(api_key) if api_key else None
         return cls(key, str(base_url) if base_url else None, provider)
 
     @property
     def key_function(self) -> KeyFunction | None:
-        """The function that gives the key, if one does."""
+        """The function that gives the key, if it is one."""
         return self.key if callable(self.key) else None
 
     def changed(self, changes: "Credentials", settings: Settings) -> "Credentials":
-        """Those of a copy: what changes, and what stays of these, which led to `settings`."""
+        """For a copy: the changes, and what stays of these credentials with their `settings`."""
         is_local = settings.provider == "local"
         moves = changes.base_url is not None or (is_local and changes.key is not None)
         if not moves:
             changes = replace(changes, provider=changes.provider or settings.provider)
         if is_local:
-            return changes  # nothing of it is a caller's
+            return changes  # nothing here was given by a caller
         return replace(
             changes,
             key=changes.key or self.key_function or settings.api_key,
@@ -97,8 +97,8 @@ def resolve_settings(
     """The settings of a client or proxy; what is not given comes from the environment.
 
     Args:
-        credentials: in place of the key, address and provider of the environment.
-        state_dir: in place of DOUBLEWORD_BATCH_HOME.
+        credentials: replace the environment's key, address and provider.
+        state_dir: replaces DOUBLEWORD_BATCH_HOME.
         environ: the variables; the process's own by default.
 
     Raises:
@@ -125,7 +125,7 @@ def resolve_settings(
 def _from_variables(
     variables: Mapping[str, str], named: str, *, has_own_key: bool
 ) -> KeyAndAddress:
-    """Key and address of the family of variables that holds."""
+    """Key and address from the family of variables that applies."""
 
     def family(name: str) -> tuple[str, str]:
         key, base_url = variables.get(f"{name}_API_KEY", ""), variables.get(f"{name}_BASE_URL", "")
@@ -145,7 +145,7 @@ def _from_variables(
 
 
 def live_only_error(arguments: Mapping[str, Any]) -> ConfigError | None:
-    """Why a client of these arguments of `AsyncOpenAI` runs no batches; None if it does."""
+    """Why a client with these arguments of `AsyncOpenAI` runs no batches; None if it does."""
     given = [name for name in LIVE_ONLY if arguments.get(name) is not None]
     if not given:
         return None
@@ -158,9 +158,9 @@ def live_only_error(arguments: Mapping[str, Any]) -> ConfigError | None:
 
 
 def without_foreign_key(base_url: str, headers: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The headers without the Authorization of OPENAI_CUSTOM_HEADERS, unless it is OpenAI's server.
+    """The headers without OPENAI_CUSTOM_HEADERS' Authorization, unless they go to OpenAI's server.
 
-    The address of OPENAI_BASE_URL is OpenAI's too.
+    The address in OPENAI_BASE_URL counts as OpenAI's too.
     """
     variables = environment()
     openais = variables.get("OPENAI_BASE_URL", "").rstrip("/")

@@ -1,7 +1,7 @@
 """Turns calls into rows of jobs, in the engine's own event loop.
 
-A call first looks for a row that was paid for already; else it waits in a group. Each group that is
-passed on becomes a job and a `BatchTask`, while the next group fills.
+A call first looks for a row that was already paid for; otherwise it waits in a group. Each group
+that is passed on becomes a job and a `BatchTask`, while the next group fills.
 """
 
 import asyncio
@@ -48,11 +48,11 @@ if TYPE_CHECKING:
     from doubleword_batch.jobs.job import Workspace
 
 _log = logging.getLogger(__name__)
-_REQUEST_RETRY_SECONDS = 60.0  # how long the client itself repeats one request
+_REQUEST_RETRY_SECONDS = 60.0  # how long the client retries one request
 
 
 class Dispatcher:
-    """Takes calls in, in the engine's event loop; `http_options` say how requests are sent."""
+    """Takes calls in the engine's event loop; `http_options` say how requests are sent."""
 
     def __init__(
         self, settings: Settings, options: BatchingOptions, http_options: HttpOptions | None = None
@@ -65,7 +65,7 @@ class Dispatcher:
         )
         self._cache = AnswerCache(share=options.share_identical, remember=options.remember_answers)
         self._under_way = CallsUnderWay()
-        self._answered: list[Call] = []  # their rows are in tables; all of one turn of the loop
+        self._answered: list[Call] = []  # calls of one turn of the loop whose rows are in tables
         self._batcher: Batcher | None = None
         self._batch_tasks: dict[str, BatchTask] = {}
         self._limits = ConcurrencyLimits()
@@ -77,7 +77,7 @@ class Dispatcher:
         return await self._lazy_workspace.get()
 
     async def take(self, calls: Sequence[Call]) -> None:
-        """Find each call an answer that was paid for, or a group to wait in."""
+        """Find each call an answer that was already paid for, or a group to wait in."""
         try:
             ws = await self._lazy_workspace.get()
             if self._batcher is None:
@@ -97,23 +97,23 @@ class Dispatcher:
         self._send(ws, self._without_row(ws, known, _wanted(calls)))
 
     def _send(self, ws: "Workspace", new: list[Call]) -> None:
-        """Let calls without a row wait for others, or go alone."""
+        """Let calls without a row wait for others, or send them alone."""
         if self._options.is_async:
             new = [call for call in new if not self._try_send_alone(ws, call)]
         if self._batcher is not None:
             self._batcher.add(new)
 
     def _answer_from_table(self, ws: "Workspace", call: Call) -> None:
-        """Give a call the answer of its row, soon, with others that are found in this turn."""
+        """Give a call the answer of its row, with others found in this turn of the loop."""
         if not self._answered:
             group = self._answered
             self._spawn(self._deliver_answered(ws, group), group)
         self._answered.append(call)
 
     async def _deliver_answered(self, ws: "Workspace", group: Sequence[Call]) -> None:
-        """Give calls the answers of rows of tables; a call whose row is gone by now is sent.
+        """Give calls the answers of table rows; a call whose row is gone by now is sent.
 
-        Of the rows' jobs nothing else is touched: one that was only built stays so.
+        Nothing else of the tables' jobs is touched: a job that was only built is not submitted.
         """
         self._answered = []
         left: dict[tuple[str, int], list[Call]] = {}
@@ -136,7 +136,7 @@ class Dispatcher:
         self._send(ws, gone)
 
     def release(self, call: Call) -> None:
-        """Free the row of a caller that went away, for the next equal call."""
+        """Free the row of a caller that left, for the next equal call."""
         leader = call.leader or call
         if leader.is_wanted:
             return
@@ -150,7 +150,7 @@ class Dispatcher:
             self._cache.release(*call.job_row, call.key)
 
     async def close(self, calls: Sequence[Call]) -> None:
-        """Tell every caller, also those of calls that were never taken, and close what is open."""
+        """Give every caller the error, also those of calls never taken; close what is open."""
         closed = closed_while_waiting()
         waiting = [*calls, *(self._batcher.take_all() if self._batcher else ())]
         deliver((call, closed) for call in waiting)
@@ -164,7 +164,7 @@ class Dispatcher:
         await self._lazy_workspace.close()
 
     async def _look_up(self, ws: "Workspace", calls: Sequence[Call]) -> dict[bytes, list[CallRow]]:
-        """The rows that may answer these calls, those included that were freed while it looked."""
+        """The rows that may answer these calls, including rows freed during the look."""
         known: dict[bytes, list[CallRow]] = {}
         while calls:
             freed = self._cache.begin_look_up()
@@ -176,9 +176,9 @@ class Dispatcher:
     def _without_row(
         self, ws: "Workspace", known: dict[bytes, list[CallRow]], calls: list[Call]
     ) -> list[Call]:
-        """Those of the calls that get no row of an earlier call or of a table."""
+        """The calls for which there is no row of an earlier call or of a table."""
         may_share = self._options.share_identical or self._under_way.has_given_up
-        if not (known or may_share or has_retry(calls)):  # in a first run there is none to get
+        if not (known or may_share or has_retry(calls)):  # a first run has no rows yet
             self._under_way.add(calls)
             return calls
         return [call for call in calls if not self._try_reuse_row(ws, known, call)]
@@ -186,7 +186,7 @@ class Dispatcher:
     def _try_reuse_row(
         self, ws: "Workspace", known: dict[bytes, list[CallRow]], call: Call
     ) -> bool:
-        """Give the call the row of an earlier call or of a table; whether there was one."""
+        """Give the call the row of an earlier call or of a table; returns whether there was one."""
         if call.key is None:
             return False
         leader = self._under_way.take(
@@ -200,7 +200,7 @@ class Dispatcher:
     def _try_stored_row(
         self, ws: "Workspace", known: dict[bytes, list[CallRow]], call: Call
     ) -> bool:
-        """Give the call a row that is in the store; whether there was one."""
+        """Give the call a stored row; returns whether there was one."""
         if call.key is None:
             return False
         rows = [row for row in known.get(call.key, ()) if self._ends_in_time(ws, row)]
@@ -221,7 +221,7 @@ class Dispatcher:
         return True
 
     def _ends_in_time(self, ws: "Workspace", row: CallRow) -> bool:
-        """Whether a row's batch ends about as soon as one that is sent now would."""
+        """Whether a row's batch ends about as soon as a batch sent now would."""
         if row.ends_at is None:
             return True
         latest = ws.now() + self._options.usual_wait_seconds
@@ -236,7 +236,7 @@ class Dispatcher:
             )
 
     def _try_send_alone(self, ws: "Workspace", call: Call) -> bool:
-        """Send the call as a response in the background; whether it can be one."""
+        """Send the call as a background response; returns whether it can be one."""
         body = as_response_body(call.endpoint, call.body)
         if body is None:
             return False
@@ -244,11 +244,11 @@ class Dispatcher:
         return True
 
     def _try_take_over(self, call: Call) -> bool:
-        """Give the call the row of one that was given up since it came; whether there was one."""
+        """Give the call the row of a call abandoned since; returns whether there was one."""
         return call.key is not None and self._try_follow(call, self._under_way.given_up(call.key))
 
     def _try_follow(self, call: Call, leader: Call | None) -> bool:
-        """Have the call share the request and the row of `leader`; whether it does."""
+        """Let the call share the request and row of `leader`; returns whether it does."""
         if leader is None or leader is call:
             return False
         call.follow(leader)
@@ -262,18 +262,18 @@ class Dispatcher:
         return call is not None and call.is_wanted
 
     def _spawn(self, work: Coroutine[Any, Any, None], calls: Sequence[Call]) -> None:
-        """Run `work` beside everything else; however it ends, none of the calls waits on."""
+        """Run `work` in the background; however it ends, none of the calls is left waiting."""
 
         async def guarded() -> None:
             try:
                 await work
-            except Exception as error:  # noqa: BLE001  # callers must not wait for ever for a bug
+            except Exception as error:  # noqa: BLE001  # callers must not wait forever because of a bug
                 _log.exception("A batch of calls failed unexpectedly")
                 deliver((call, unexpected_failure(error)) for call in calls if not call.has_outcome)
 
         def ended(task: asyncio.Task[None]) -> None:
             self._running.discard(task)
-            work.close()  # of a task that was cancelled before its first step
+            work.close()  # the task was cancelled before its first step
             if task.cancelled():
                 closed = closed_while_waiting()
                 deliver((call, closed) for call in calls if not call.has_outcome)
@@ -283,12 +283,12 @@ class Dispatcher:
         task.add_done_callback(ended)
 
     async def _start_batch(self, ws: "Workspace", group: Sequence[Call]) -> None:
-        """Make a job of those calls that are still wanted, and follow it."""
+        """Make a job of the calls that are still wanted, and follow it."""
         calls = _wanted(group)
         if self._under_way.has_given_up:
             calls = [call for call in calls if not self._try_take_over(call)]
         late = self._cache.released_calls(calls)
-        if late:  # who had them has gone since these calls came
+        if late:  # their former callers left after these calls came
             known = await self._look_up(ws, late)
             found = {id(call) for call in late if self._try_stored_row(ws, known, call)}
             calls = [call for call in calls if id(call) not in found]
@@ -298,9 +298,9 @@ class Dispatcher:
     async def _run_new_job(
         self, ws: "Workspace", calls: Sequence[Call], *, response_body: bytes | None = None
     ) -> None:
-        """Make a job whose rows are these calls, of one endpoint and model, and follow it.
+        """Make a job whose rows are these calls, all of one endpoint and model, and follow it.
 
-        A call that goes alone is sent as `response_body`.
+        A call that is sent alone is sent as `response_body`.
         """
         try:
             job = await in_thread(lambda _: self._new_job(ws, calls, response_body))
@@ -309,7 +309,7 @@ class Dispatcher:
             return
         for row, call in enumerate(calls, start=1):
             call.job_row = (job.name, row)
-            call.body = b""  # it is in the request file
+            call.body = b""  # the request file has it
             if not call.is_wanted:
                 self._cache.release(job.name, row, call.key)
         await self._run_batch(ws, self._batch_task(ws, job, dict(enumerate(calls, start=1))))
@@ -360,7 +360,7 @@ class Dispatcher:
     async def _resubmit(
         self, ws: "Workspace", batch_task: BatchTask, rejected: LinesRejectedError
     ) -> None:
-        """Tell the callers of rejected lines, and run the others in another batch, or in two."""
+        """Give the callers of rejected lines the error, and run the others in one batch or two."""
         for row, error in rejected.errors.items():
             if row in batch_task.waiting:
                 deliver([(batch_task.waiting.pop(row), error)])
@@ -378,7 +378,7 @@ class Dispatcher:
 
 
 def _wanted(calls: Iterable[Call]) -> list[Call]:
-    """Those for which somebody waits; nobody may join the others, which are never sent."""
+    """The calls for which somebody waits; nobody may join the others, which are never sent."""
     wanted: list[Call] = []
     for call in calls:
         if call.is_wanted:

@@ -1,8 +1,8 @@
-"""A thread of its own that turns calls into batches and responses.
+"""A separate thread that turns calls into batches and responses.
 
 The store, the network and the parsing of result lines never touch a caller's event loop: a call
-goes in through a queue and its outcome comes back through the loop's `Delivery`. Callers may live
-in any number of event loops and threads.
+goes in through a queue and its outcome comes back through the loop's `Delivery`. Callers may be in
+any number of event loops and threads.
 """
 
 import asyncio
@@ -66,9 +66,9 @@ class BatchEngine:
         _engines.add(self)
 
     def begin(self, endpoint: str, model: str, body: bytes, *, is_retry: bool = False) -> Call:
-        """Begin a call, to be awaited with `response_of`.
+        """Begin a call; await its result with `response_of`.
 
-        With `is_retry` the caller made the same call before and gave it up.
+        `is_retry`: the caller made the same call before and gave it up.
         """
         loop = asyncio.get_running_loop()
         delivery = self._deliveries.get(loop) or self._new_delivery(loop)
@@ -84,7 +84,7 @@ class BatchEngine:
         It may have an error status.
 
         Raises:
-            CallFailedError: there is no response; other DoublewordBatchErrors likewise.
+            CallFailedError: there is no response; other DoublewordBatchErrors mean the same.
         """
         call.delivery.add_caller()
         try:
@@ -96,7 +96,7 @@ class BatchEngine:
             call.delivery.remove_caller()
 
     def release(self, call: Call) -> None:
-        """Free the row of a call whose caller has not got its answer, for the next equal one."""
+        """Free the row of a call whose caller did not get its answer, for the next equal call."""
         self._notify(lambda dispatcher: dispatcher.release(call))
 
     async def run(self, work: "Callable[[Dispatcher], Awaitable[_T]]") -> _T:
@@ -112,13 +112,13 @@ class BatchEngine:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(in_engine(), loop))
 
     async def close(self) -> None:
-        """Stop; whoever still waits gets an error. What runs at the provider goes on."""
+        """Stop; callers that still wait get an error. What runs at the provider goes on."""
         thread = self.stop()
         if thread is not None:
             await asyncio.get_running_loop().run_in_executor(None, thread.join, _STOP_SECONDS)
 
     def stop(self) -> threading.Thread | None:
-        """Begin to stop, from any thread; returns the thread that ends."""
+        """Begin to stop, from any thread; returns the thread that is ending."""
         with self._starting:
             self.is_closed = True
             if self._loop is not None and not self._loop.is_closed():
@@ -126,7 +126,7 @@ class BatchEngine:
             return self._thread
 
     def leave_to_parent(self) -> None:
-        """In a forked process: its thread was not forked; one that has not begun may begin here."""
+        """In a forked process: its thread was not forked; one not yet started may start here."""
         self._starting = threading.Lock()
         if self._thread is not None:
             self.is_closed = self._is_of_parent = True
@@ -169,7 +169,7 @@ class BatchEngine:
     def _run_thread(self, ready: "Future[None]") -> None:
         try:
             asyncio.run(self._run_loop(ready))
-        except BaseException as error:  # noqa: BLE001  # whoever waits in _start must learn of it
+        except BaseException as error:  # noqa: BLE001  # the caller waiting in _start must learn of it
             self.is_closed = True
             if ready.done():
                 _log.exception("The thread that batches calls failed unexpectedly")
@@ -202,7 +202,7 @@ class BatchEngine:
                 except asyncio.CancelledError:
                     deliver((call, closed_while_waiting()) for call in calls)
                     raise
-                except Exception as error:  # noqa: BLE001  # a bug in one group stops no other
+                except Exception as error:  # noqa: BLE001  # a bug in one group must not stop the others
                     _log.exception("Calls could not be dispatched")
                     deliver((call, unexpected_failure(error)) for call in calls)
 
@@ -211,7 +211,7 @@ class BatchEngine:
             return CallFailedError(
                 "The client was in use when this process was forked, and cannot be used in it.",
                 hint="Fork before the first call, or start the process anew: multiprocessing has "
-                "'spawn' and 'forkserver' for it.",
+                "'spawn' and 'forkserver' for that.",
                 code="forked",
             )
         return CallFailedError(
@@ -226,7 +226,7 @@ class BatchEngine:
 
 
 async def local_address(dispatcher: "Dispatcher") -> tuple[str, str]:
-    """Base URL and token of the local server; to be run by `BatchEngine.run`."""
+    """Base URL and token of the local server; run it with `BatchEngine.run`."""
     from doubleword_batch.local import discovery
 
     workspace = await dispatcher.workspace()

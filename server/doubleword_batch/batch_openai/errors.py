@@ -1,7 +1,7 @@
-"""Failures as a program written for the openai SDK expects them.
+"""Failures in the form that a program written for the openai SDK expects.
 
-Where the provider or the model's server gave a status, the SDK's own exception for that status is
-raised. Everything else is a `BatchCallError`, which is both ours and an `openai.OpenAIError`.
+If the provider or the model's server gave a status, the SDK's own exception for that status is
+raised. Everything else is a `BatchCallError`, which is both our error and an `openai.OpenAIError`.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ class BatchCallError(DoublewordBatchError, openai.OpenAIError):
     """A call that ended without a response from the provider.
 
     Attributes:
-        batch_id: the batch that held the call, as far as there is one.
+        batch_id: the batch that held the call, if there was one.
         row: the call's row in it, from 1.
     """
 
@@ -48,7 +48,7 @@ class CallTimeoutError(BatchCallError, openai.APITimeoutError):  # pyright: igno
 
 
 def as_sdk_error(client: openai.AsyncOpenAI, error: DoublewordBatchError, url: str) -> Exception:
-    """The exception for one caller; a new one each time, because tracebacks gather on it."""
+    """The exception for one caller; a new object each time, because tracebacks accumulate on it."""
     request = Request("POST", url)
     if isinstance(error, ApiError):
         body = {"message": str(error), "type": error.code, "param": None, "code": error.code}

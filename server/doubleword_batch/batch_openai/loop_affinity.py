@@ -1,4 +1,4 @@
-"""The one event loop that a client's own connections belong to, and the way there from another."""
+"""The one event loop that a client's own connections belong to, and how other loops reach it."""
 
 import asyncio
 import inspect
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from doubleword_batch.batch_openai.call import CallFailedError
 
 _T = TypeVar("_T")
-_CHECK_SECONDS = 1.0  # how soon it is noticed that a loop was closed before it began the work
+_CHECK_SECONDS = 1.0  # how soon we notice a loop that was closed before it began the work
 
 
 class LoopEndedError(Exception):
@@ -20,13 +20,13 @@ class LoopEndedError(Exception):
 
 
 class LoopAffinity:
-    """The loop that was bound first; another one takes its place only once that one is closed."""
+    """The loop that was bound first; another one can replace it only after it is closed."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def bind(self) -> None:
-        """Bind the running loop, unless another one is bound.
+        """Bind the running loop, unless another one is bound already.
 
         Raises:
             CallFailedError: code `second_loop`.
@@ -36,19 +36,19 @@ class LoopAffinity:
             self._loop = loop
         if self._loop is not loop:
             raise CallFailedError(
-                "The connections of one client stay in one event loop, and this is a second one.",
-                hint="Make one BatchOpenAI for each event loop. Batched calls of several loops may "
+                "The connections of one client stay in one event loop, and this is another loop.",
+                hint="Make one BatchOpenAI for each event loop. Batched calls of several loops can "
                 "share one with a plain key, and without an http_client, a default_query or an "
                 "Authorization header.",
                 code="second_loop",
             )
 
     def is_running(self) -> bool:
-        """Whether work that is handed to the loop now would begin."""
+        """Whether work given to the loop now would begin."""
         return self._loop is not None and self._loop.is_running()
 
     async def run(self, work: Coroutine[Any, Any, _T], *, goes_on: bool = False) -> _T:
-        """As `run_in_loop`, in the bound loop; where none is bound, it has ended."""
+        """As `run_in_loop`, in the bound loop; if none is bound, raises LoopEndedError."""
         if self._loop is None:
             work.close()
             raise LoopEndedError(had_begun=False)
@@ -58,9 +58,9 @@ class LoopAffinity:
 async def run_in_loop(
     loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, _T], *, goes_on: bool = False
 ) -> _T:
-    """Do `work` in a loop of another thread, and wait for it in the running one.
+    """Run `work` in the loop of another thread, and wait for it in the running loop.
 
-    With `goes_on` it comes to its end even where nobody waits for it any more.
+    With `goes_on` it runs to its end even if nobody waits for it any more.
 
     Raises:
         LoopEndedError: that loop was closed, or cancelled the work before its end.
@@ -83,7 +83,7 @@ async def run_in_loop(
             doing.cancel()
         raise
     finally:
-        # A loop that was closed first has dropped it; nobody else would.
+        # A loop closed before it began the work has dropped it; nothing else would close it.
         if loop.is_closed() and inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
             work.close()
     if doing.cancelled():
@@ -92,5 +92,5 @@ async def run_in_loop(
 
 
 def _is_failed(done: "asyncio.Future[Any]") -> bool:
-    """Takes note of a failure that nobody waits for, so that it is not logged."""
+    """Marks a failure as seen when nobody waits for it, so that it is not logged."""
     return not done.cancelled() and done.exception() is not None

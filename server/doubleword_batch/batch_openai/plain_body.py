@@ -1,11 +1,11 @@
-"""The bodies of calls whose parameters are plain JSON, without the SDK's walk through its types."""
+"""The bodies of calls with plain JSON parameters, without the SDK's walk through its types."""
 
 import json
 from collections.abc import Callable
 from typing import Any, cast
 
 _plain_json = json.JSONEncoder(
-    # A circle ends in a RecursionError, at no cost for all the others.
+    # A circular value ends in a RecursionError; checking for it would slow down all the others.
     check_circular=False,
     ensure_ascii=False,
     separators=(",", ":"),
@@ -14,7 +14,7 @@ _plain_json = json.JSONEncoder(
 
 
 def _encoder_made_once() -> Callable[[dict[str, Any]], str]:
-    """What `_plain_json.encode` does, which makes the same encoder in C anew for each value."""
+    """Like `_plain_json.encode`, which creates the same C encoder anew for each value."""
     try:
         make_encoder = cast("Any", json.encoder).c_make_encoder
         pieces_of = make_encoder(
@@ -28,7 +28,7 @@ def _encoder_made_once() -> Callable[[dict[str, Any]], str]:
             skipkeys=False,
             allow_nan=False,
         )
-    except (AttributeError, TypeError):  # a Python that has none, or another
+    except (AttributeError, TypeError):  # a Python without this encoder, or with another one
         return _plain_json.encode
     return lambda value: "".join(pieces_of(value, 0))
 
@@ -37,9 +37,9 @@ _as_json = _encoder_made_once()
 
 
 def plain_body(params: dict[str, Any]) -> bytes | None:
-    """The body of a call whose parameters are plain JSON; None for any other.
+    """The body of a call with plain JSON parameters; None for any other.
 
-    Whatever is in it is then written, or rejected in its own words, by the SDK.
+    The SDK then writes the body, or rejects it with its own error.
     """
     try:
         return _as_json(params).encode()

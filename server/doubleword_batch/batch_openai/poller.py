@@ -1,4 +1,4 @@
-"""Polls the batches of a provider together, so that following many of them costs few requests."""
+"""Polls a provider's batches together, so that following many of them takes few requests."""
 
 import asyncio
 import logging
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from doubleword_batch.jobs.job import StoredJob, Workspace
 
 _SINGLE_AT_ONCE = 8
-_NO_LIST_SECONDS = 300.0  # after a list that failed: each try may have cost a minute
+_NO_LIST_SECONDS = 300.0  # after a failed list: each try may have taken a minute
 _log = logging.getLogger(__name__)
 
 
 class _Waiter(NamedTuple):
-    """Who waits for a status, and the budgets with which its retries end."""
+    """A caller waiting for a status, and the budgets that end its retries."""
 
     job: "StoredJob"
     polled: "asyncio.Future[None]"
@@ -28,9 +28,10 @@ class _Waiter(NamedTuple):
 
 
 class Poller:
-    """Fetches the status of batches for whoever waits; who comes meanwhile waits for the next poll.
+    """Fetches the status of batches for its callers; a caller that comes late waits for the next
+    poll.
 
-    One poll begins at least `interval_seconds` after another.
+    Polls begin at least `interval_seconds` apart.
     """
 
     def __init__(self, ws: "Workspace", interval_seconds: float) -> None:
@@ -43,7 +44,7 @@ class Poller:
         self._no_list_until = 0.0
 
     async def poll(self, job: "StoredJob") -> None:
-        """Bring what is recorded of a job's batches up to date.
+        """Update what is recorded of a job's batches.
 
         Raises:
             ApiError, TransportError, ProtocolError: the status could not be fetched.
@@ -75,7 +76,7 @@ class Poller:
                     [waiter for waiter in waiters if not waiter.polled.done()]
                 )
                 for waiter in waiters:
-                    if waiter.job.id not in listed:  # not awaited: one of them may take long
+                    if waiter.job.id not in listed:  # not awaited: a single poll may take long
                         self._spawn(self._poll_single(waiter))
                     elif not waiter.polled.done():
                         waiter.polled.set_result(None)
@@ -84,13 +85,13 @@ class Poller:
             self._polling = None
 
     async def _refresh_from_list(self, waiters: list[_Waiter]) -> set[int]:
-        """The ids of those jobs that the provider's list of batches has brought up to date."""
+        """The ids of the jobs that the provider's list of batches has brought up to date."""
         if time.monotonic() < self._no_list_until:
             return set()
         try:
             with within(*(budget for waiter in waiters for budget in waiter.budgets)):
                 return await refresh_from_list([waiter.job for waiter in waiters])
-        except Exception as error:  # noqa: BLE001  # each batch is then polled by itself
+        except Exception as error:  # noqa: BLE001  # then each batch is polled by itself
             _log.info("The list of batches cannot be used: %s", error)
             self._no_list_until = time.monotonic() + _NO_LIST_SECONDS
             return set()
@@ -104,7 +105,7 @@ class Poller:
                         await refresh(waiter.job)
         except DoublewordBatchError as error:
             _resolve(polled, error)
-        except Exception as error:  # noqa: BLE001  # callers must not wait for ever for a bug
+        except Exception as error:  # noqa: BLE001  # callers must not wait forever because of a bug
             _log.exception("Polling a batch failed unexpectedly")
             _resolve(polled, unexpected_failure(error))
         else:

@@ -1,7 +1,7 @@
 """`doubleword-batch proxy`: batch prices for programs in any language.
 
-An OpenAI-compatible endpoint on 127.0.0.1 whose calls run in batches. A program needs only its base
-URL; a call that it gives up and repeats gets the answer of the first one.
+An OpenAI-compatible endpoint on 127.0.0.1 whose calls run in batches. A program only needs its base
+URL; if it gives up a call and repeats it, it gets the answer to the first call.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ DEFAULT_PORT = 8089
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 _NOBODY_READS = 499  # the program has hung up
 _BACKLOG = 512
-_NOT_RETRYABLE = {"x-should-retry": "false"}  # the openai SDKs obey it: a failed row stays one row
+_NOT_RETRYABLE = {"x-should-retry": "false"}  # the openai SDKs obey it and send no row again
 _REFUSALS: dict[Refusal, tuple[int, str]] = {
     "forbidden_host": (403, "This proxy answers on 127.0.0.1 and localhost only."),
     "forbidden_origin": (403, "This proxy answers programs, not web pages."),
@@ -48,17 +48,17 @@ _REFUSALS: dict[Refusal, tuple[int, str]] = {
 }
 _STATUSES = {"request_too_large": 413, "deadline": 504, "closed": 503}
 ON_UNREAD = "doubleword_batch.on_unread"
-"""Where a route leaves, in its scope, what `WatchedProtocol` is to call."""
+"""The key in a route's scope for the function that `WatchedProtocol` is to call."""
 
 _TURNS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class RunningProxy:
-    """A proxy that listens.
+    """A listening proxy.
 
     Attributes:
-        base_url: what a program is told, with `/v1`.
+        base_url: the address for programs, with `/v1`.
         ended: done when the proxy has stopped.
     """
 
@@ -77,7 +77,7 @@ def serve_proxy(
     """Run in the foreground until SIGINT or SIGTERM; programs must send `key`, if there is one.
 
     Raises:
-        ConfigError: `port_in_use`; `invalid_setting` when the provider's address is the proxy's.
+        ConfigError: `port_in_use`; `invalid_setting` if the provider's address is the proxy's own.
     """
 
     async def run() -> None:
@@ -149,7 +149,7 @@ class _Routes:
         self._engine = engine
 
     async def call(self, request: Request) -> Response:
-        """One call, which is answered when its batch has its response."""
+        """One call, answered when its batch has the response."""
         body = await _json_object(request)
         if isinstance(body, Response):
             return body
@@ -179,7 +179,7 @@ class _Routes:
         return JSONResponse({"object": "list", "data": await self._engine.run(_models)})
 
     async def model(self, request: Request) -> Response:
-        """The model of that id."""
+        """The model with that id."""
         for model in await self._engine.run(_models):
             if model["id"] == request.path_params["model"]:
                 return JSONResponse(model)
@@ -187,13 +187,13 @@ class _Routes:
 
 
 def _refused(reason: Refusal, _scope: Scope) -> ASGIApp:
-    """The reply to a call that the guard keeps out: each call costs the proxy's owner money."""
+    """The reply to a call that the guard refuses: each call costs the proxy's owner money."""
     status, message = _REFUSALS[reason]
     return _error_response(status, message, reason)
 
 
 def _error_response(status: int, message: str, code: str) -> Response:
-    """An error object of OpenAI's shape."""
+    """An error object in OpenAI's shape."""
     kind = "invalid_request_error" if status < 500 else "server_error"  # noqa: PLR2004  # HTTP
     error = {"message": message, "type": kind, "param": None, "code": code}
     return JSONResponse({"error": error}, status, headers=_NOT_RETRYABLE)
@@ -209,7 +209,7 @@ def _reply(endpoint: str, body: dict[str, Any], response: CallResponse) -> Respo
 
 
 async def _without_response(_request: Request, error: Any) -> Response:
-    """The reply to a call that ended in an error of ours."""
+    """The reply to a call that ended with one of our errors."""
     if isinstance(error, ApiError):
         status = error.status
     else:
@@ -265,7 +265,7 @@ async def _unknown_path(_request: Request, _error: Exception) -> Response:
 
 
 def _reject_own_address(settings: Settings, port: int) -> None:
-    """Never call oneself: OPENAI_BASE_URL may have been set for the programs and read here."""
+    """The proxy must never call itself: OPENAI_BASE_URL may be meant for its programs."""
     provider = urlsplit(settings.base_url)
     if provider.hostname and is_loopback(provider.hostname) and provider.port == port:
         raise ConfigError(
@@ -276,14 +276,14 @@ def _reject_own_address(settings: Settings, port: int) -> None:
 
 
 class WatchedProtocol(H11Protocol):
-    """A connection that tells when its program went away without reading the last answer.
+    """A connection that reports when its program left without reading the last answer.
 
-    A program that gives up while its answer is on its way closes its socket in front of it or with
-    it inside, and the operating system reports either as an error of ours.
+    A program that gives up while its answer is on its way closes its socket with the answer unread
+    or half read, and the operating system reports both as an error on our side.
     """
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the route of the last request."""
+        """Report it to the route of the last request."""
         cycle = cast("RequestResponseCycle | None", self.cycle)
         on_unread: Callable[[], None] | None = cycle and cycle.scope.get(ON_UNREAD)
         if cycle and on_unread and (exc or not cycle.response_complete or self._has_error()):
@@ -301,7 +301,7 @@ class WatchedProtocol(H11Protocol):
 async def unless_disconnected(
     request: Request, calling: Awaitable[CallResponse]
 ) -> CallResponse | None:
-    """The response, or None when the program has disconnected."""
+    """The response, or None if the program has disconnected."""
 
     async def disconnected() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -311,7 +311,7 @@ async def unless_disconnected(
     leaving = asyncio.ensure_future(disconnected())
     try:
         await asyncio.wait({response, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not leaving.done():  # else its repeat may be here already, and has to find the call free
+        if not leaving.done():  # else its repeat, perhaps here already, must find the call free
             await turns_of_the_loop()
         return None if leaving.done() else response.result()
     finally:
@@ -322,10 +322,10 @@ async def unless_disconnected(
 
 
 async def turns_of_the_loop() -> None:
-    """Let the loop notice who has hung up before this call came: it may be that program's repeat.
+    """Let the loop notice programs that hung up before this call: it may be a repeat of theirs.
 
-    Counted and not timed, so that it holds on a busy machine too: the end of a connection is
-    waiting to be read before the next one's first byte is, and a few turns carry it through.
+    Turns are counted instead of timed, so that this holds on a busy machine too: the end of a
+    connection is ready to be read before the first byte of the next one, and a few turns handle it.
     """
     for _ in range(_TURNS):
         await asyncio.sleep(0)

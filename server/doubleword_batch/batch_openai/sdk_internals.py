@@ -1,7 +1,7 @@
-"""Everything of the openai SDK that is used here and is not public, and its HTTP library.
+"""All non-public parts of the openai SDK that are used here, and its HTTP library.
 
-`NON_PUBLIC` names each member and why it is needed. An SDK that moves one of them fails in
-tests/batch_openai/test_sdk_internals.py, which looks each of them up.
+`NON_PUBLIC` names each member and why it is needed. If an SDK moves one of them,
+tests/batch_openai/test_sdk_internals.py, which looks up each of them, fails.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import httpx2 as _library
     from httpx2 import AsyncClient, Request, Response
 else:
-    _library = import_module("httpx2" if int(openai.__version__.partition(".")[0]) > 2 else "httpx")  # noqa: PLR2004  # the last version that speaks over httpx
+    _library = import_module("httpx2" if int(openai.__version__.partition(".")[0]) > 2 else "httpx")  # noqa: PLR2004  # the last major version on httpx
     AsyncClient, Request, Response = _library.AsyncClient, _library.Request, _library.Response
 
 __all__ = ["AsyncClient", "FinalRequestOptions", "Request", "Response"]
@@ -35,7 +35,7 @@ NON_PUBLIC = {
     "AsyncOpenAI.copy(_extra_kwargs)": "takes our own arguments to the constructor of a copy",
     "AsyncCompletions._client": "the client that a resource belongs to",
 }
-"""Each member and its use. Paths that begin with a class are looked up on an object of it."""
+"""Each member and its use. A path that begins with a class is looked up on an instance of it."""
 
 
 def json_body(body: Mapping[str, Any]) -> bytes:
@@ -56,7 +56,7 @@ async def answer_of(
     stream: bool,
     stream_cls: Any,
 ) -> Any:
-    """What the SDK makes of a response; `cast_to` and all behind it as `request` was given them.
+    """The SDK's object for a response; `cast_to` and the rest are the arguments of `request`.
 
     Raises:
         openai.APIStatusError: it has an error status.
@@ -83,25 +83,25 @@ def custom_headers(client: openai.AsyncOpenAI) -> Mapping[str, Any]:
 
 
 def set_custom_headers(client: openai.AsyncOpenAI, headers: Mapping[str, Any]) -> None:
-    """Replace what `custom_headers` gives."""
+    """Replace the headers that `custom_headers` returns."""
     client._custom_headers = headers  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 def request_headers(client: openai.AsyncOpenAI) -> dict[str, str]:
-    """What goes with every live call, except what the SDK adds by itself."""
+    """The headers of every live call, except those that the SDK adds by itself."""
     named = {"OpenAI-Organization": client.organization, "OpenAI-Project": client.project}
     headers = {**named, **custom_headers(client)}
     return {name: value for name, value in headers.items() if isinstance(value, str)}
 
 
 def request_query(client: openai.AsyncOpenAI) -> list[tuple[str, str]]:
-    """`default_query` as the SDK writes it."""
+    """`default_query` in the form the SDK sends it."""
     written = client.qs.stringify(cast("Any", client.default_query))
     return parse_qsl(written, keep_blank_values=True)
 
 
 def http_client_for(base_url: str) -> AsyncClient:
-    """An HTTP client for that address which keeps no connection open between two requests."""
+    """An HTTP client for that address that keeps no connection open between two requests."""
     return _library.AsyncClient(
         limits=_library.Limits(max_keepalive_connections=0),
         # A proxy cannot reach this machine, and must not see the key.

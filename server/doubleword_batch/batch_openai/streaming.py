@@ -1,7 +1,7 @@
-"""A finished result as the stream that the same call would have had.
+"""A finished result as the stream that the same call would have returned.
 
 Source of the shapes: OpenAI's chat completion chunks and Responses events. The whole text comes in
-one delta, because a batch says nothing of when each token came.
+one delta, because a batch does not say when each token came.
 """
 
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ from doubleword_batch.jobs.sync.response import CallResponse
 from doubleword_batch.requests.spec import CHAT
 
 NOT_OF_ITS_FORM = (ValueError, TypeError, AttributeError, OverflowError, RecursionError)
-"""What is raised where an answer has other types in the places of its fields."""
+"""The errors raised when the fields of an answer have unexpected types."""
 
 _BAD_GATEWAY = 502
 
 
 def as_stream(endpoint: str, body: dict[str, Any], response: CallResponse) -> CallResponse:
-    """The response as a body of server-sent events; status 502 where its body has no such form.
+    """The response as a body of server-sent events; status 502 if its body cannot be a stream.
 
-    `body` is that of the call, with its `stream_options`; the response has a status below 400.
+    `body` is the body of the call, with its `stream_options`; the response has a status below 400.
     """
     try:
         events = _events(endpoint, body, msgspec.json.decode(response.body))
@@ -31,8 +31,8 @@ def as_stream(endpoint: str, body: dict[str, Any], response: CallResponse) -> Ca
 
 
 def cannot_be_made(what: str) -> CallResponse:
-    """The response in place of one whose body has another form than its endpoint's."""
-    message = f"The provider's answer is not of its endpoint's form: no {what} can be made of it."
+    """The response in place of one whose body does not fit its endpoint."""
+    message = f"The provider's answer does not fit its endpoint: it cannot become a {what}."
     error = {"message": message, "type": "server_error", "param": None, "code": "row_failed"}
     return CallResponse(_BAD_GATEWAY, msgspec.json.encode({"error": error}))
 

@@ -1,4 +1,4 @@
-"""Rows of a table's job for which calls wait: the job is followed and read, and never changed."""
+"""Rows of a table's job for which calls wait: the job is followed and read, but never changed."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -16,19 +16,19 @@ _log = logging.getLogger(__name__)
 
 
 class TableTask(BatchTask):
-    """A table's job and the calls that wait for its rows; as `BatchTask` otherwise.
+    """A table's job and the calls that wait for its rows; otherwise like `BatchTask`.
 
-    Whoever has made the job may cancel it, or run its rows again with other parameters. So a call
-    whose row ends without a good answer to what was asked is sent by itself.
+    The owner of the job may cancel it, or run its rows again with other parameters. So a call whose
+    row ends without a good answer to the original request is sent by itself.
 
     Attributes:
-        send: sends calls by themselves; set by whoever makes this.
+        send: sends calls by themselves; set by the creator of this task.
     """
 
     send: Callable[[list[Call]], None]
 
     async def _submit_approved(self) -> None:
-        """Nothing: a row for which a call waits has its batch."""
+        """Does nothing: a row for which a call waits already has its batch."""
 
     async def _poll(self) -> bool:
         await self._poller.poll(self.job)
@@ -44,7 +44,7 @@ class TableTask(BatchTask):
         return ended == len(runs) and not lacks_lines
 
     async def _deliver_seen(self) -> None:
-        """Deliver the answers that are there, and release the callers who no longer wait."""
+        """Deliver the answers that are there, and release callers who no longer wait."""
         waiting = self.waiting
         rows = list(waiting)
         answered, waits = await in_thread(lambda _: _seen(self.job, rows))
@@ -52,12 +52,12 @@ class TableTask(BatchTask):
         self._send_alone([row for row in rows if row in waiting and row not in waits])
 
     async def _fail_rest(self, error: DoublewordBatchError) -> None:
-        """Send the calls by themselves for which the job has nothing; some may have joined late.
+        """Send the calls for which the job has nothing by themselves; some may have joined late.
 
-        A row whose batch may still run is not sent again: its call fails, and finds it the next
-        time.
+        A row whose batch may still run is not sent again: its call fails, and the same call finds
+        the row the next time.
         """
-        self._forget_given_up()  # before anybody can join: who repeats such a call finds the row
+        self._forget_given_up()  # before anybody can join: a repeated call finds the row
         if not self.waiting:
             return
         _log.info("Calls no longer wait for job %s: %s", self.job.name, error.message)
@@ -85,7 +85,7 @@ class TableTask(BatchTask):
 
 
 def _seen(job: StoredJob, rows: list[int]) -> tuple[list[tuple[int, Outcome]], set[int]]:
-    """The answers to what was asked first, by row, and the rows that still wait for theirs."""
+    """The answers to the original requests, by row, and the rows that still wait for theirs."""
     answered: list[tuple[int, Outcome]] = []
     waits: set[int] = set()
     for start in range(0, len(rows), _ROWS_AT_ONCE):

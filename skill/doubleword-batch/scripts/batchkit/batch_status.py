@@ -175,6 +175,6 @@ def _all_of(api: Api, path: str, params: dict[str, str]) -> Iterator[dict[str, A
             yield entry
         if is_last:
             if page.get("has_more"):
-                raise IncompleteListError("It says that it has more, and gives nothing more.")
+                raise IncompleteListError("It says that there is more, but returns nothing more.")
             return
         cursor = {"after": last}

@@ -221,7 +221,7 @@ class _Zip:
         has_size = not flags & _SIZE_COMES_LATER and size < _SIZE_IS_ELSEWHERE
         is_known = method == _DEFLATED or (method == _STORED and has_size)
         if flags & _IS_ENCRYPTED or not is_known:
-            raise UnsupportedEncodingError("a zip file that is encrypted, or of a rare kind")
+            raise UnsupportedEncodingError("a zip file that is encrypted or unusual")
         self._head.clear()
         if method == _DEFLATED:
             self._unzip, self.is_whole = zlib.decompressobj(-zlib.MAX_WBITS), False
