@@ -100,7 +100,7 @@ async def test_a_stream_that_cannot_be_made_is_an_error_in_words():
     provider = Provider("completed", lines_of((200, body) for body in ODD_BODIES))
     found = await called(provider, len(ODD_BODIES), stream=True)
     assert [type(error) for error in found] == [openai.InternalServerError] * len(found)
-    assert all("no stream can be made" in str(error) for error in found)
+    assert all("it cannot become a stream" in str(error) for error in found)
 
 
 async def test_a_program_does_not_repeat_a_stream_that_cannot_be_made(home):

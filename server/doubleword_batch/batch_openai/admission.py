@@ -110,7 +110,7 @@ def _beyond_limits(call: Call, profile: Profile) -> InputError | None:
         )
     if call.endpoint not in profile.endpoints:
         return InputError(
-            f"{profile.title_first} does not run batches for {call.endpoint}.",
+            f"{profile.title_first} runs no batches for {call.endpoint}.",
             hint=f"It accepts {', '.join(profile.endpoints)}.",
             code="not_batchable",
         )

@@ -86,8 +86,7 @@ class AnswerCache:
         *,
         is_retry: bool = False,
     ) -> CallRow | None:
-        """The first of these rows that no other call of this run uses, now used; None if all are
-        taken.
+        """The first of these rows that no other call of this run uses, now used; None without one.
 
         A repeated call may get a row that has been used: its caller may not have got the answer.
         """

@@ -28,8 +28,7 @@ class _Waiter(NamedTuple):
 
 
 class Poller:
-    """Fetches the status of batches for its callers; a caller that comes late waits for the next
-    poll.
+    """Fetches the status of batches for its callers; late callers wait for the next poll.
 
     Polls begin at least `interval_seconds` apart.
     """
