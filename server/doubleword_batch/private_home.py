@@ -113,7 +113,8 @@ def kept_key(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise StoreError(
             f"{path} cannot be used: {error}.",
-            hint="Check the folder's rights and free space, or set another DOUBLEWORD_BATCH_HOME.",
+            hint="Check the folder's permissions and free space, or set another "
+            "DOUBLEWORD_BATCH_HOME.",
         ) from error
     if not key:
         raise StoreError(f"The key file {path} is empty.", hint="Delete it and try again.")

@@ -64,4 +64,4 @@ async def test_a_local_server_of_another_process_that_stays_silent_is_named(
             tasks.start_soon(start)
             while not words(caplog):
                 await anyio.sleep(0.01)
-    assert words(caplog)[0].startswith("The local server of another process does not answer yet")
+    assert words(caplog)[0].startswith("Another process's local server does not answer yet")

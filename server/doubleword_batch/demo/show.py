@@ -190,7 +190,7 @@ def _agreement(result: DemoResult, comparison: Comparison) -> Iterable[str]:
     yield (
         "That flatters: the prompt's examples were tuned on these very rows. On the next "
         f"{job.UNSEEN_ROWS} entries by the same rule, never tuned on, this model agreed on "
-        f"{job.UNSEEN_AGREED}. It is a demo model: dependable shape, weak content. Real work "
+        f"{job.UNSEEN_AGREED}. It is a demo model: reliable shape, weak content. Real work "
         "needs a real model: set DOUBLEWORD_API_KEY, or DOUBLEWORD_BATCH_LOCAL_URL for your own."
     )
 

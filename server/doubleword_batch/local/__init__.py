@@ -1,6 +1,6 @@
 """The local batch server: the Batch API on this machine, without a key.
 
-Heavy modules are imported when a server starts, not when this package is.
+Heavy modules are imported when a server starts, not with this package.
 """
 
 from doubleword_batch.local.config import LocalConfig

@@ -16,22 +16,22 @@ class LocalConfig:
     """One local server.
 
     Attributes:
-        home: the state directory; the server keeps everything under `home/local`.
+        home: the state directory; the server stores everything under `home/local`.
         executor: which executor answers the requests.
-        upstream_url: base URL with `/v1` of the server that answers, for `upstream`.
-        upstream_key: that server's key; sent nowhere else, and never in a repr.
+        upstream_url: base URL, with `/v1`, of the server that answers for `upstream`.
+        upstream_key: that server's key; sent nowhere else, and never shown in a repr.
         model_path: a GGUF file for `builtin`; None for the downloaded one.
-        concurrency: how many requests run at once; None for the executor's own number.
+        concurrency: how many requests run at once; None for the executor's default.
         request_timeout_seconds: how long one attempt may take.
-        max_attempts: how often a request is tried when its failure can be retried.
-        port: where to listen on 127.0.0.1; 0 for any free port.
-        windows: the completion windows that are accepted.
-        models: the only models that are answered; None for all that the executor answers.
-        max_requests: most lines of an input file.
-        max_file_bytes: most bytes of an input file.
-        max_request_bytes: most bytes of one request's body.
-        tariffs: what the list of models tells of prices, by model, as Doubleword writes them.
-        dialect: whose form of the API is spoken where Doubleword's and OpenAI's differ.
+        max_attempts: how often a request is tried if its failures are retryable.
+        port: port on 127.0.0.1; 0 for any free port.
+        windows: the accepted completion windows.
+        models: the only models that are answered; None for all models of the executor.
+        max_requests: maximum lines of an input file.
+        max_file_bytes: maximum size of an input file.
+        max_request_bytes: maximum size of one request's body.
+        tariffs: prices in the list of models, by model, as Doubleword writes them.
+        dialect: which form of the API is used where Doubleword's and OpenAI's differ.
         faults: the faults to simulate.
     """
 

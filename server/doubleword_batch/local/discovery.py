@@ -1,4 +1,4 @@
-"""How a running local server is found: token and address, in files that only the user can read."""
+"""Finds a running local server: its token and address are in files that only the user can read."""
 
 import hmac
 import http.client
@@ -18,18 +18,18 @@ from doubleword_batch.liveness import LivenessLock, is_held
 from doubleword_batch.private_home import check_place, kept_key
 
 CHALLENGE_HEADER = "x-doubleword-batch-challenge"
-"""Asks /health to prove that the server holds the token."""
+"""Asks /health to prove that the server has the token."""
 
 _NOTICE = "local/server.json"
 _SERVER_LOCK = "local/server.lock"
 _ADVERTISED_LOCK = "local/advertised.lock"
-_HEALTH_SECONDS = 15.0  # it lives, as its lock is held: a busy machine may keep it waiting
+_HEALTH_SECONDS = 15.0  # its lock is held, so it lives, but the machine may be busy
 _MOST_HEALTH_BYTES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """A local server that answers: where, with which token, and what answers its requests."""
+    """A local server that answers: its address, its token, and what answers its requests."""
 
     base_url: str
     token: str = field(repr=False)
@@ -46,11 +46,11 @@ class _Notice(msgspec.Struct, frozen=True):
 
 
 def bearer_token(home: Path) -> str:
-    """The token of this state directory, made at the first call.
+    """The token of this state directory, created at the first call.
 
     Raises:
-        ConfigError: the state directory is another user's, or open to others.
-        StoreError: it cannot be written or holds a damaged token.
+        ConfigError: the state directory belongs to another user or is open to others.
+        StoreError: the directory cannot be written, or the token is damaged.
     """
     _make_folder(home)
     return kept_key(home / "local" / "token")
@@ -58,10 +58,10 @@ def bearer_token(home: Path) -> str:
 
 @contextmanager
 def only_server(home: Path) -> Generator[None]:
-    """Be the only server of this state directory while the block lasts.
+    """Be the only server of this state directory for the duration of the block.
 
     Raises:
-        StoreError: `store_locked`, another server is; or the state directory cannot be used.
+        StoreError: `store_locked` if another server runs; or the state directory cannot be used.
     """
     _make_folder(home)
     path = home / _SERVER_LOCK
@@ -83,13 +83,13 @@ def only_server(home: Path) -> Generator[None]:
 
 
 def has_server(home: Path) -> bool:
-    """Whether a server of this state directory lives, though it may not answer yet."""
+    """Whether a server of this state directory lives, even if it does not answer yet."""
     return is_held(home / _SERVER_LOCK)
 
 
 @contextmanager
 def advertised(home: Path, server: RunningServer) -> Generator[None]:
-    """Let `discover` find the only server while the block lasts.
+    """Let `discover` find this server for the duration of the block.
 
     Raises:
         StoreError: the state directory cannot be written.
@@ -98,8 +98,9 @@ def advertised(home: Path, server: RunningServer) -> Generator[None]:
     path = home / _NOTICE
     try:
         write_bytes(path, msgspec.json.encode(notice), private=True)
-        # Taken after the notice is written, and asked about before it is read: whoever sees the
-        # lock held never reads the notice of a dead server, whose port may be a stranger's now.
+        # The lock is taken after the notice is written, and checked before it is read: a reader
+        # that sees the lock held never reads the notice of a dead server, whose port may now be a
+        # stranger's.
         lock = LivenessLock.acquire(home / _ADVERTISED_LOCK)
     except OSError as error:
         raise _unusable(path, error) from error
@@ -122,10 +123,10 @@ def discover(home: Path) -> RunningServer | None:
 
 
 def is_serving(home: Path, base_url: str, pid: int | None = None) -> bool:
-    """Whether the server of this state directory lives, has that address, and is that process.
+    """Whether the server of this state directory lives, at that address and as that process.
 
-    Asked before each request that carries the token. A living server alone has its port; that of
-    one that ended may be a stranger's.
+    Checked before each request that carries the token. Only a living server surely has its port; a
+    dead server's port may now be a stranger's.
     """
     notice = _notice_of_living_server(home)
     if notice is None or notice.base_url != base_url:
@@ -134,9 +135,9 @@ def is_serving(home: Path, base_url: str, pid: int | None = None) -> bool:
 
 
 def proof_of(token: str, challenge: str, port: int, pid: int) -> str:
-    """What only a holder of the token can answer to a challenge, and only for its own port.
+    """The answer to a challenge that only a holder of the token can give, for its own port only.
 
-    With the port in it, a stranger cannot pass on the proof of a server that lives elsewhere.
+    The port in it keeps a stranger from passing on the proof of a server on another port.
     """
     message = f"doubleword-batch local server\n{challenge}\n{port}\n{pid}"
     return hmac.new(token.encode(), message.encode(), "sha256").hexdigest()
@@ -152,7 +153,7 @@ def _notice_of_living_server(home: Path) -> _Notice | None:
 
 
 def _proves_itself(notice: _Notice, token: str) -> bool:
-    """Whether a server that holds the token answers there; the token itself is not sent."""
+    """Whether a server with the token answers there; the token itself is not sent."""
     address = urlsplit(notice.base_url)
     if address.scheme != "http" or address.hostname != "127.0.0.1" or not address.port:
         return False
@@ -184,5 +185,5 @@ def _make_folder(home: Path) -> None:
 def _unusable(path: Path, error: Exception) -> StoreError:
     return StoreError(
         f"{path} cannot be used: {error}.",
-        hint="Check the folder's rights and free space, or set another DOUBLEWORD_BATCH_HOME.",
+        hint="Check the folder's permissions and free space, or set another DOUBLEWORD_BATCH_HOME.",
     )

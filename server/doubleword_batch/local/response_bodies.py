@@ -1,6 +1,6 @@
-"""Puts a model's choices into the body of an endpoint, so that the official SDKs parse it.
+"""Turns a model's choices into an endpoint's response body that the official SDKs can parse.
 
-The same choices give the same bytes: ids come from a digest and the time is the caller's.
+The same choices give the same bytes: ids come from a digest and the time from the caller.
 """
 
 import struct
@@ -35,7 +35,7 @@ class ResponseChoice:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What identifies an answer: the digest its ids are made of, and its time (epoch seconds)."""
+    """Identifies an answer: the digest its ids are made from, and its time (epoch seconds)."""
 
     digest: str
     created: int
@@ -44,7 +44,7 @@ class Stamp:
 def response_body(
     parsed: ParsedRequest, choices: Sequence[ResponseChoice], usage: TokenUsage, stamp: Stamp
 ) -> dict[str, Any]:
-    """The body of the answer to a parsed request; /v1/responses has one choice."""
+    """The response body for a parsed request; /v1/responses has one choice."""
     if parsed.endpoint == "chat":
         return _chat(parsed, choices, usage, stamp)
     return _response(parsed, choices[0], usage, stamp)
@@ -53,7 +53,7 @@ def response_body(
 def embeddings_body(
     parsed: ParsedEmbeddings, vectors: Sequence[Sequence[float]], prompt_tokens: int
 ) -> dict[str, Any]:
-    """The body of an embeddings answer, in the encoding that was asked for."""
+    """The body of an embeddings answer, in the requested encoding."""
     return {
         "object": "list",
         "model": parsed.model,
@@ -70,7 +70,7 @@ def embeddings_body(
 
 
 def _base64(vector: Sequence[float]) -> str:
-    # The API's base64 form is packed little-endian float32, whatever the machine.
+    # The API's base64 form is packed little-endian float32 on every machine.
     return b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 

@@ -1,10 +1,11 @@
-"""Runs the requests of all unfinished batches: claimed, bounded, retried, stored once.
+"""Runs the requests of all unfinished batches: bounded, retried, each outcome stored once.
 
-One loop claims, `concurrency` workers run, and one loop stores results in groups. A claimed request
-stays "in hand" until its outcome is stored, and what may be in hand is bounded: a slow disk slows
-the executor down instead of filling the memory.
+One loop claims requests, `concurrency` workers run them, and one loop stores results in groups. A
+claimed request stays "in hand" until its outcome is stored, and the number in hand is bounded: a
+slow disk slows the executor down instead of filling the memory.
 
-`RequestAttempt` runs one request in its time, and decides whether a failure is worth another try.
+`RequestAttempt` runs one request within its time, and decides whether a failure is worth another
+try.
 """
 
 import asyncio
@@ -46,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 
 class Scheduler:
-    """Runs requests until `stop`; a database has one at a time."""
+    """Runs requests until `stop`; only one at a time per database."""
 
     def __init__(self, database: LocalDatabase, executor: Executor, config: LocalConfig) -> None:
         self._database = database
@@ -64,26 +65,26 @@ class Scheduler:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Take up what an earlier server left running, and begin."""
+        """Requeue what an earlier server left running, and begin."""
         await self._database.write(work.requeue_claimed)
         loops = [self._claim_loop, self._store_loop]
         loops += [self._work_loop] * self._workers
         self._tasks = [asyncio.create_task(loop()) for loop in loops]
 
     async def stop(self) -> None:
-        """Stop running and store what is done; the next server takes up everything else."""
+        """Stop running and store what is done; the next server continues with the rest."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._store(self._outcomes)
 
     def validate(self, batch: int) -> None:
-        """Let a new batch be in validation for a moment, or until somebody looks at it."""
+        """Keep a new batch in validation for a moment, or until somebody looks at it."""
         self._validating.add(batch)
         asyncio.get_running_loop().call_later(_VALIDATION_SECONDS, self.begin, batch)
 
     def begin(self, batch: int) -> None:
-        """End a batch's validation, if it is still in it."""
+        """End a batch's validation, if it is still going on."""
         if batch in self._validating:
             self._validating.discard(batch)
             self._wake.set()
@@ -93,7 +94,7 @@ class Scheduler:
         self._wake.set()
 
     async def abort(self, batches: set[int]) -> None:
-        """Stop the requests of cancelled or deleted batches and give them back."""
+        """Stop the requests of cancelled or deleted batches and release them."""
         keys = [key for key, attempt in self._in_hand.items() if attempt.claim.batch in batches]
         for key in keys:
             self._in_hand.pop(key).abort()
@@ -112,7 +113,7 @@ class Scheduler:
             return False
         room = self._room - len(self._in_hand)
         if room < self._room / 2:
-            room = 0  # a claim is a transaction: it waits until it is worth one
+            room = 0  # a claim is a transaction: wait until it is worth one
         room_bytes = _MOST_BYTES_IN_HAND - sum(
             len(attempt.claim.body) for attempt in self._in_hand.values()
         )
@@ -145,7 +146,7 @@ class Scheduler:
             await self._wait(self._group_complete, _GROUP_SECONDS)
             self._outcome_arrived.clear()
             self._group_complete.clear()
-            # They leave the list when they are safe: `stop` may end this loop at any await.
+            # They leave the list only once they are stored: `stop` may end this loop at any await.
             outcomes = self._outcomes.copy()
             if await self._guarded(self._store(outcomes)):
                 del self._outcomes[: len(outcomes)]
@@ -168,10 +169,10 @@ class Scheduler:
         return True
 
     async def _guarded(self, step: Coroutine[Any, Any, Any]) -> Any:
-        """Run a step of a loop; a failure (a full disk, say) is logged, and the loop goes on."""
+        """Run a step of a loop; a failure (such as a full disk) is logged, and the loop goes on."""
         try:
             return await step
-        except Exception:  # noqa: BLE001  # whatever it is, the batches must go on
+        except Exception:  # noqa: BLE001  # whatever happens, the batches must go on
             _log.exception("The local server could not do a step; it will try again")
             return None
 
@@ -184,7 +185,7 @@ class Scheduler:
 
 @dataclass(slots=True, eq=False)
 class RequestAttempt:
-    """One attempt at a claimed request; `abort` ends it early, also before it began."""
+    """One attempt at a claimed request; `abort` ends it early, even before it has begun."""
 
     claim: Claim
     aborted: bool = False
@@ -202,7 +203,7 @@ class RequestAttempt:
         """Call the executor once.
 
         Returns:
-            A result, a request to try again later, or None when the attempt was aborted.
+            A result, a request to try again later, or None if the attempt was aborted.
         """
         started = time.monotonic()
         try:
@@ -216,7 +217,7 @@ class RequestAttempt:
             if self.aborted:
                 return None
             failure = RequestFailed("Timeout", f"No answer within {timeout_seconds:g} seconds.")
-        except Exception as error:  # noqa: BLE001  # an executor's bug costs its row, not the server
+        except Exception as error:  # noqa: BLE001  # a bug in an executor costs the row, not the server
             _log.exception("The executor %s broke on request %s", executor.name, self._request_id)
             text = f"The executor broke: {type(error).__name__}."
             failure = RequestFailed("RequestBuilderError", text)
@@ -249,7 +250,7 @@ class RequestAttempt:
         return completion
 
     def _may_retry(self, failure: RequestFailed, max_attempts: int) -> bool:
-        # At the deadline nothing is cancelled; only retries stop.
+        # At the deadline nothing is cancelled; only the retries stop.
         return (
             failure.kind in _RETRIED
             and self.claim.attempts + 1 < max_attempts
@@ -267,7 +268,7 @@ class RequestAttempt:
     def _result(
         self, content: bytes, status: int | None, started: float, *, usage: TokenUsage | None = None
     ) -> Result:
-        """The result of an answer, which has a usage, or of a failure."""
+        """The result for an answer, which has a usage, or for a failure."""
         return Result(
             key=self.claim.key,
             batch=self.claim.batch,
@@ -282,12 +283,12 @@ class RequestAttempt:
 def _decoded(body: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(body)
-    except (ValueError, RecursionError) as error:  # a number beyond every float, say
+    except (ValueError, RecursionError) as error:  # such as a number too large for a float
         raise RequestFailed("RequestBuilderError", f"The body cannot be read: {error}.") from None
 
 
 def _reason(failure: RequestFailed) -> bytes:
-    # JSON cannot hold a lone surrogate of a text from elsewhere; it becomes a question mark.
+    # JSON cannot hold a lone surrogate from other text; it becomes a question mark.
     text = failure.text.encode("utf-8", "replace").decode()
     if failure.kind in {"RetriableHttpStatus", "NonRetriableHttpStatus"}:
         details: dict[str, Any] = {"status": failure.status or 500, "body": text}

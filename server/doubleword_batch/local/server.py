@@ -1,7 +1,7 @@
 """Starts and stops the local batch server: real HTTP on 127.0.0.1.
 
-It runs in a thread of its own with an event loop of its own, so that any program, asynchronous
-or not, can hold one.
+It runs in its own thread with its own event loop, so that any program, asynchronous or not, can
+contain one.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _START_SECONDS = 60
 _STOP_SECONDS = 5
 _LAST_ANSWERS_SECONDS = 1
 _CLOSE_SECONDS = 2
-_KEEP_ALIVE_SECONDS = 60  # longer than clients keep theirs, so that no request meets a closing one
+_KEEP_ALIVE_SECONDS = 60  # longer than clients do, so that no request meets a closing connection
 _LISTEN_BACKLOG = 128
 _FOLLOW_SECONDS = 0.2
 _SAID_SECONDS = 10.0
@@ -43,10 +43,10 @@ _log = logging.getLogger(__name__)
 
 
 class LocalServer:
-    """The local batch server of a state directory, which has one at a time.
+    """The local batch server of a state directory, which has only one at a time.
 
     Attributes:
-        running: what others need to reach this server, once it was started.
+        running: what others need to reach this server, once it has started.
     """
 
     running: discovery.RunningServer
@@ -70,10 +70,10 @@ class LocalServer:
         return self.running.token
 
     def start(self) -> None:
-        """Start, and return when the server is listening.
+        """Start, and return once the server is listening.
 
         Raises:
-            ConfigError: the port is taken, or the executor lacks something.
+            ConfigError: the port is taken, or something the executor needs is missing.
             StoreError: the state directory cannot be used; `store_locked` while another server
                 runs on it.
         """
@@ -98,7 +98,7 @@ class LocalServer:
         ready.result(timeout=_START_SECONDS)
 
     def stop(self) -> None:
-        """Stop within five seconds; what was running goes back to the queue. May be repeated."""
+        """Stop within five seconds; running requests go back to the queue. Can be called again."""
         thread, loop = self._thread, self._loop
         if thread is None or loop is None:
             return
@@ -110,7 +110,7 @@ class LocalServer:
             _log.warning("The local server did not stop within %d seconds", _STOP_SECONDS)
 
     def is_running(self) -> bool:
-        """Whether it was started and has not ended."""
+        """Whether it has started and not ended yet."""
         return self._thread is not None and self._thread.is_alive()
 
     def __enter__(self) -> Self:
@@ -121,7 +121,7 @@ class LocalServer:
         self.stop()
 
     def _end_serving(self) -> None:
-        if self._advert is not None:  # before the port is free for somebody else
+        if self._advert is not None:  # before somebody else can take the port
             self._advert.close()
         if self._web is not None:
             self._web.should_exit = True
@@ -130,7 +130,7 @@ class LocalServer:
         try:
             with listener:
                 asyncio.run(self._serve(executor, listener, ready))
-        except BaseException as error:  # noqa: BLE001  # it belongs to whoever waits in start()
+        except BaseException as error:  # noqa: BLE001  # start() waits for it
             if ready.done():
                 _log.exception("The local server broke")
             else:
@@ -157,7 +157,8 @@ class LocalServer:
             self._web = _web_server(app)
             self._advert = stack.enter_context(contextlib.ExitStack())
             self._advert.enter_context(discovery.advertised(self._config.home, self.running))
-            # The socket listens already: whoever calls now waits for the loop, and is answered.
+            # The socket is listening already: a caller now waits for the loop, and is then
+            # answered.
             ready.set_result(None)
             await self._web.serve(sockets=[listener])
 
@@ -165,10 +166,10 @@ class LocalServer:
 class FollowedServer:
     """Uses the server of another process, and starts one at its address when that one ends.
 
-    What this process asks of the address then goes on, after a moment without a server.
+    Requests of this process to the address then continue, after a moment without a server.
 
     Attributes:
-        running: the server that is used.
+        running: the server in use.
     """
 
     def __init__(
@@ -183,11 +184,11 @@ class FollowedServer:
         self._thread.start()
 
     def is_running(self) -> bool:
-        """Whether the server that is used still lives, however busy it is."""
+        """Whether the server in use still lives, however busy it is."""
         return discovery.is_serving(self._home, self.running.base_url, self.running.pid)
 
     def stop(self) -> None:
-        """Stop following, and stop the server that was started here."""
+        """Stop following, and stop the server if it was started here."""
         self._ended.set()
         self._thread.join(_STOP_SECONDS)
         if self._own is not None:
@@ -202,9 +203,9 @@ class FollowedServer:
                 server = LocalServer(replace(self._make_config(), port=port))
                 server.start()
             except DoublewordBatchError as error:
-                # Another process may be quicker; it is followed from then on.
+                # Another process may be quicker; from then on its server is followed.
                 if error.code not in {"store_locked", "port_in_use"}:
-                    _log.warning("No local server follows the one that ended: %s", error)
+                    _log.warning("The local server ended, and no new one could start: %s", error)
                     return
             else:
                 self._own = server
@@ -214,14 +215,14 @@ class FollowedServer:
 def find_or_start(
     home: Path, make_config: Callable[[], LocalConfig]
 ) -> LocalServer | FollowedServer:
-    """The server of a state directory: that of another process, or one that starts here.
+    """The server of a state directory: another process's, or a new one in this process.
 
     Args:
         home: the state directory.
-        make_config: the set-up of a server that starts here; called when that is needed.
+        make_config: makes the configuration of a new server; called when it is needed.
 
     Raises:
-        ConfigError: the executor lacks something.
+        ConfigError: something the executor needs is missing.
         StoreError: the state directory cannot be used.
     """
     begun = time.monotonic()
@@ -237,22 +238,22 @@ def find_or_start(
             if error.code != "store_locked" or waited > _START_SECONDS:
                 raise
             if waited > _SAID_SECONDS and not is_said:
-                _log.warning("The local server of another process does not answer yet; waiting.")
+                _log.warning("Another process's local server does not answer yet; waiting.")
                 is_said = True
-            time.sleep(_FOLLOW_SECONDS)  # another process starts one, or is too busy to answer
+            time.sleep(_FOLLOW_SECONDS)  # another process is starting one, or is too busy to answer
         else:
             return server
 
 
 def serve(config: LocalConfig, on_ready: Callable[[discovery.RunningServer], None]) -> None:
-    """Run in the foreground, found by `discover`, until SIGINT or SIGTERM.
+    """Run in the foreground, visible to `discover`, until SIGINT or SIGTERM.
 
     Args:
-        config: the server's set-up.
-        on_ready: called once when the server is listening.
+        config: the server's configuration.
+        on_ready: called once, when the server is listening.
 
     Raises:
-        ConfigError: the port is taken, or the executor lacks something.
+        ConfigError: the port is taken, or something the executor needs is missing.
         StoreError: the state directory cannot be used, or the server ended by itself.
     """
     stop = threading.Event()

@@ -1,4 +1,4 @@
-"""The files + batches + models API over HTTP, in the shapes of the real server."""
+"""The files, batches and models API over HTTP, in the shapes of the real server."""
 
 from doubleword_batch.local.api.app import build_app
 

@@ -1,4 +1,4 @@
-"""Puts the routes together behind the guard, and the faults in front of them if there are any."""
+"""Combines the routes behind the guard, with the fault injection in front of them if configured."""
 
 import os
 
@@ -37,8 +37,8 @@ def build_app(
 ) -> ASGIApp:
     """The whole API as one ASGI application.
 
-    An `HTTPException` of a route is answered in plain text, as the real server answers on the files
-    and batches routes.
+    An `HTTPException` of a route becomes plain text, as on the real server's files and batches
+    routes.
     """
 
     async def health(_request: Request) -> Response:
@@ -81,12 +81,12 @@ def _proving(app: ASGIApp, token: str) -> ASGIApp:
 
 
 async def _bug(_request: Request, _error: Exception) -> Response:
-    """The answer to everything unforeseen; the trace goes to the log only."""
+    """The answer to any unexpected error; the traceback goes only to the log."""
     return PlainTextResponse("Internal server error", 500)
 
 
 def _refuse(reason: Refusal, scope: Scope) -> ASGIApp:
-    """403, or 401 in the shape that the real server gives it on that route."""
+    """403, or 401 in the shape that the real server uses on that route."""
     if scope["path"].startswith(_IN_JSON) or errors.wants_json(Headers(scope=scope)):
         return _refuse_in_json(reason, scope)
     if reason != "invalid_api_key":
@@ -103,10 +103,10 @@ def _refuse_in_json(reason: Refusal, scope: Scope) -> ASGIApp:
 
 
 def _closing_early(app: ASGIApp) -> ASGIApp:
-    """Closes a connection after an answer that came before the request's body was read.
+    """Closes the connection after an answer that came before the request's body was read.
 
-    The real server refuses an upload at its head (401, 403, 413, 429) and does not wait for the
-    rest: a client that still writes finds the connection broken, with the answer in it.
+    The real server refuses an upload after its headers (401, 403, 413, 429) without waiting for the
+    rest: a client that is still writing finds the connection broken, with the answer in it.
     """
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:

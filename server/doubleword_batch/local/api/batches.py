@@ -35,14 +35,14 @@ class _Selection(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class BatchRoutes:
-    """Create, list, show, cancel, retry, delete, read and measure batches."""
+    """Create, list, show, cancel, retry and delete batches; their results and analytics."""
 
     config: LocalConfig
     database: LocalDatabase
     scheduler: Scheduler
 
     def routes(self) -> list[Route]:
-        """The routes, for the application."""
+        """The application's routes for batches."""
         return [
             Route("/v1/batches", self._create, methods=["POST"]),
             Route("/v1/batches", self._list, methods=["GET"]),
@@ -65,7 +65,7 @@ class BatchRoutes:
             raise HTTPException(400, f"Unsupported endpoint {shown}. Allowed: {allowed}")
         file = await self._input_file(wanted.input_file_id)
         now = int(time.time())
-        # The fault "expire" puts the deadline into the past.
+        # The fault "expire" puts the deadline in the past.
         window = -1 if "overdue" in request.scope else _seconds(wanted.completion_window)
         batch = await self.database.write(
             batches.add_batch,
@@ -156,7 +156,7 @@ class BatchRoutes:
 
     async def _results(self, request: Request) -> Response:
         batch = await self._find(request)
-        status = request.query_params.get("status")  # one that there is not has no lines
+        status = request.query_params.get("status")  # an unknown status has no lines
         wanted = ContentQuery.of(request)
         if batch.has_lost_input:
             return TruncatedResponse()

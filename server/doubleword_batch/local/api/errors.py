@@ -1,7 +1,7 @@
-"""Errors of the routes: plain text, as the real server answers, and JSON for who asks for it.
+"""Errors of the routes: plain text, as on the real server, or JSON for callers that ask for it.
 
 The official SDKs ask for JSON and show its message as the reason. The routes of models and of
-single requests raise an `OpenAIError`, which is JSON for everybody.
+single requests raise an `OpenAIError`, which is always JSON.
 """
 
 import re
@@ -54,7 +54,7 @@ class OpenAIError(HTTPException):
 
 
 def as_response(request: Request, error: Exception) -> Response:
-    """The response to an `HTTPException` of a route, or of a path or method without one."""
+    """The response to an `HTTPException`: from a route, or for an unknown path or method."""
     if not isinstance(error, HTTPException):
         raise error
     message = error.detail
@@ -87,7 +87,7 @@ def openai_error(
 
 
 def _methods(request: Request) -> str:
-    """The methods that a path has, whichever of its routes they belong to."""
+    """The methods that a path accepts, over all of its routes."""
     found: set[str] = set()
     for route in request.app.routes:
         if route.matches(request.scope)[0] is not Match.NONE:

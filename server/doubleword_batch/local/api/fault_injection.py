@@ -1,7 +1,7 @@
-"""Simulates faults of the server; it is installed only where the configuration names some.
+"""Simulates faults of the server; installed only if the configuration has some.
 
-The routes know nothing of it: it answers in their place, changes the request that they get, or
-changes the lines that they send.
+The routes know nothing about it: it answers in their place, changes the requests they get, or
+changes the lines they send.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class FaultInjection:
         self._due = [_Due(fault) for fault in faults]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, unless a fault changes or replaces that."""
+        """Pass the request on, unless a fault changes or replaces it."""
         call = f"{scope['method']} {scope['path']}"
         met: _Met = {due.fault.fault: due.fault for due in self._due if due.meets(call)}
         await _wait(met)
@@ -55,7 +55,7 @@ class _Due:
     def __init__(self, fault: ServerFault) -> None:
         self.fault = fault
         self._calls = 0
-        # A route is written with {id}; everything else in it stands for itself.
+        # A route is written with {id}; everything else in it is literal.
         parts = re.split(r"\{\w+\}", fault.route)
         pattern = "[^/]+".join(re.escape(part) for part in parts)
         self._pattern = re.compile(".*" if fault.route == "*" else pattern)
@@ -105,7 +105,7 @@ def _change_request(scope: Scope, met: _Met) -> None:
 
 
 async def _read(receive: Receive, most_bytes: int) -> None:
-    """Read so many bytes of the request's body, or all of it."""
+    """Read about this many bytes of the request's body, or all of it."""
     while most_bytes > 0:
         message = await receive()
         most_bytes -= len(message.get("body", b""))
@@ -118,7 +118,7 @@ async def _discard(_message: Message) -> None:
 
 
 class _LineFaults:
-    """Passes a response on, with its lines changed and cut by the faults."""
+    """Passes a response on, with its lines changed or cut by the faults."""
 
     def __init__(self, met: _Met, scope: Scope, send: Send) -> None:
         self._met = met
@@ -174,19 +174,19 @@ class _LineFaults:
 def _without_length(message: Message, met: _Met) -> dict[str, Any]:
     if not met.keys() & {"late_lines", "duplicate_lines", "garbage_line"}:
         return dict(message)
-    # The body changes its length on the way, so it has to be sent in parts.
+    # The faults change the body's length, so it has to be sent in chunks.
     headers = [(name, value) for name, value in message["headers"] if name != b"content-length"]
     return {**message, "headers": headers}
 
 
 class ClosableProtocol(H11Protocol):
-    """A uvicorn connection that a fault can close: ASGI itself has no way to hang up.
+    """A uvicorn connection that a fault can close: ASGI itself cannot hang up.
 
     Gives the application `scope["extensions"]["close"]`, a function that hangs up.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Remember the transport for the application of this connection."""
+        """Keep the transport for the application of this connection."""
         super().connection_made(transport)
         self.app = cast("Any", _closable(cast("ASGIApp", self.app), transport))
 
@@ -203,6 +203,6 @@ def _closable(app: ASGIApp, transport: asyncio.Transport) -> ASGIApp:
         scope.setdefault("extensions", {})["close"] = close
         await app(scope, receive, send)
         while closed and (await receive())["type"] != "http.disconnect":
-            """uvicorn answers 500 in our place unless it has seen the end of the connection."""
+            """uvicorn answers 500 by itself unless it has seen the end of the connection."""
 
     return serve

@@ -1,7 +1,8 @@
-"""The routes under /v1/files, and the JSONL of their content, which may still grow.
+"""The routes under /v1/files, and their content as JSONL, which may still grow.
 
-Two headers tell how far it is. `X-Incomplete`: whether more lines may come. `X-Last-Line`: the
-`skip` of the next call, an absolute count of lines; absent where the real server leaves it out.
+Two headers tell how far it has grown. `X-Incomplete`: whether more lines may come. `X-Last-Line`:
+the `skip` for the next call, an absolute count of lines; absent where the real server leaves it
+out.
 """
 
 import time
@@ -36,7 +37,7 @@ class FileRoutes:
     executor: Executor
 
     def routes(self) -> list[Route]:
-        """The routes, for the application."""
+        """The application's routes for files."""
         return [
             Route("/v1/files", self._upload, methods=["POST"]),
             Route("/v1/files", self._list, methods=["GET"]),
@@ -65,7 +66,7 @@ class FileRoutes:
         return JSONResponse(stored.as_json(), 201)
 
     async def _known_models(self) -> dict[str, ModelKind]:
-        """The executor's models and their kinds; none when it does not tell."""
+        """The executor's models and their kinds; empty if it does not tell."""
         try:
             return {model.id: model.kind for model in await self.executor.models()}
         except RequestFailed:
@@ -119,7 +120,7 @@ class FileRoutes:
 
 
 def list_page(objects: list[dict[str, object]], limit: int) -> Response:
-    """A list of at most `limit` objects; one more in `objects` means that there are more."""
+    """A list of at most `limit` objects; an extra one in `objects` means that there are more."""
     shown = objects[:limit]
     page: dict[str, object] = {
         "object": "list",
@@ -133,7 +134,7 @@ def list_page(objects: list[dict[str, object]], limit: int) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class ContentQuery:
-    """Which lines are wanted; no `limit` means all there are now, as a stream."""
+    """Which lines to return; without `limit`, all that exist now, as a stream."""
 
     skip: int
     limit: int | None
@@ -141,7 +142,7 @@ class ContentQuery:
 
     @classmethod
     def of(cls, request: Request) -> "ContentQuery":
-        """Read it from the request; `offset` is ignored, as on the real server."""
+        """From the request's query; `offset` is ignored, as on the real server."""
         limit = query.integer(request, "limit")
         return cls(
             skip=max(0, query.integer(request, "skip") or 0),
@@ -151,10 +152,10 @@ class ContentQuery:
 
 
 class TruncatedResponse(Response):
-    """What the real server sends for results whose input is gone: 200, then a cut connection."""
+    """The real server's response for results whose input is gone: 200, then a cut connection."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI
-        """Begin, and hang up."""
+        """Send the headers, and hang up."""
         headers = [(b"content-type", _MEDIA_TYPE.encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"", "more_body": True})
@@ -162,13 +163,13 @@ class TruncatedResponse(Response):
 
 
 async def respond(database: LocalDatabase, lines: Lines, wanted: ContentQuery) -> Response:
-    """Answer with the wanted lines: one page, or everything there is at this moment."""
+    """Answer with the requested lines: one page, or everything that exists at this moment."""
     if wanted.limit is not None:
         return await _page(database, lines, wanted, wanted.limit)
     end = _UNBOUNDED
     headers = {"X-Incomplete": _flag(not lines.finished)}
     if lines.has_count and not wanted.search:
-        # The stream ends at the count it announces, even when more lines arrive meanwhile.
+        # The stream ends at the announced count, even if more lines arrive meanwhile.
         end = await database.read(lines.count)
         headers["X-Last-Line"] = str(max(wanted.skip, end))
     left = max(0, end - wanted.skip)

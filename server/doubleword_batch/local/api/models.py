@@ -1,8 +1,8 @@
-"""The routes under /v1/models, and those that ask a model for a single answer.
+"""The routes under /v1/models, and those with which a model answers a single request.
 
-A single request runs as a batch of one line does: it is queued, retried, and goes on after a
-restart. Only in the background has it an id to come back to; otherwise the connection is held until
-its answer.
+A single request runs like a batch of one line: it is queued, retried, and continues after a
+restart. Only a background request has an id to come back to; otherwise the connection stays open
+until its answer is there.
 """
 
 import asyncio
@@ -33,10 +33,10 @@ from doubleword_batch.local.store.batches import (
 _CREATED = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
 _RESPONSES = "/v1/responses"
 _URLS = ("/v1/chat/completions", "/v1/embeddings", _RESPONSES)
-# Not a set: what stands in the place of a word may be a list, which has no hash.
+# Not a set: the value may be a list, which cannot be hashed.
 _TIERS = ("auto", "default", "flex", "priority")
 _OURS = frozenset({"background", "service_tier"})
-"""What asks for a way of running; executors do not know it."""
+"""Fields that say how a request should run; executors do not know them."""
 
 _FLEX_SECONDS = 3600
 _POLL_SECONDS = 0.03
@@ -45,7 +45,7 @@ _PREFIX = "resp_"
 
 @dataclass(frozen=True, slots=True)
 class ModelRoutes:
-    """List and show models, have them answer one request, show and delete a response."""
+    """List and show models, answer single requests, show and delete responses."""
 
     config: LocalConfig
     database: LocalDatabase
@@ -53,7 +53,7 @@ class ModelRoutes:
     executor: Executor
 
     def routes(self) -> list[Route]:
-        """The routes, for the application."""
+        """The application's routes for models and single requests."""
         return [
             Route("/v1/models", self._list, methods=["GET"]),
             Route("/v1/models/{id:path}", self._show_model, methods=["GET"]),
@@ -73,12 +73,12 @@ class ModelRoutes:
             raise OpenAIError(503, message, "unavailable") from None
 
     async def _list(self, _request: Request) -> Response:
-        """The real server ignores `include` here, so this one does."""
+        """The real server ignores `include` here, so this one does too."""
         data = [_model(id_) for id_ in await self._ids()]
         return JSONResponse({"object": "list", "data": data})
 
     async def _list_priced(self, request: Request) -> Response:
-        """The list of the management API, with prices where `include` names them."""
+        """The management API's list, with prices if `include` names them."""
         is_priced = "pricing" in request.query_params.get("include", "").split(",")
         tariffs = self.config.tariffs or {}
         data = [
@@ -145,7 +145,7 @@ class ModelRoutes:
             raise OpenAIError(400, message)
 
     async def _answers(self, model: str) -> bool:
-        """Whether a request for that model is answered."""
+        """Whether requests for that model are answered."""
         if self.config.models is None and self.executor.accepts_any_model:
             return True
         try:
@@ -186,7 +186,7 @@ def _model(id_: str) -> dict[str, object]:
 
 
 def _response(found: SingleRequest) -> dict[str, Any]:
-    """A response as it stands, in the shape of /v1/responses."""
+    """A response in its current state, in the shape of /v1/responses."""
     frame: dict[str, Any] = {
         "id": _PREFIX + found.id,
         "object": "response",

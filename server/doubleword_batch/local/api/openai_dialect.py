@@ -1,7 +1,7 @@
-"""Speaks OpenAI's form of the API where that differs from the real server's (`--dialect openai`).
+"""Speaks OpenAI's form of the API where it differs from the real server's (`--dialect openai`).
 
-The routes know nothing of it: requests are put into the real server's form before they are answered
-and the answers into OpenAI's form after. Source: OpenAI's reference of the Files and Batch APIs.
+The routes know nothing about it: requests are translated to the real server's form before, and the
+answers to OpenAI's form after. Source: OpenAI's reference of the Files and Batch APIs.
 """
 
 import re
@@ -34,7 +34,7 @@ _CREATED, _OK, _ERRORS_FROM = 201, 200, 400
 
 
 def openai_dialect(app: ASGIApp) -> ASGIApp:
-    """ASGI middleware around the whole API: answers as OpenAI would, with what `app` answers."""
+    """ASGI middleware around the whole API: gives the answers of `app` as OpenAI would."""
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
@@ -69,7 +69,7 @@ async def _refusal(app: ASGIApp, scope: Scope) -> ASGIApp | None:
 
 
 async def _status(app: ASGIApp, scope: Scope) -> str | None:
-    """The status of the batch that a path below it is about; None where the server gives none."""
+    """The status of the batch that a path is about; None if the server gives none."""
     seen: list[Message] = []
 
     async def see(message: Message) -> None:
@@ -98,7 +98,7 @@ def _in_real_form(scope: Scope) -> Scope:
     if of_one is not None:
         kind, given, rest = of_one.groups()
         path = f"/v1/{kind}/{_real_id(kind, given)}{rest or ''}"
-        query = {}  # nothing in it means anything
+        query = {}  # OpenAI has no parameters here
     elif path in {"/v1/files", "/v1/batches"}:
         query = {name: value for name, value in query.items() if name in _LIST_PARAMETERS}
         if "after" in query:
@@ -108,7 +108,7 @@ def _in_real_form(scope: Scope) -> Scope:
 
 
 async def _with_real_file_id(receive: Receive) -> Receive:
-    """The same body with the input file's id as the server knows it."""
+    """The same body with the input file's id in the server's form."""
     body, more = bytearray(), True
     while more and len(body) <= MOST_BODY_BYTES:
         message = await receive()
@@ -117,7 +117,7 @@ async def _with_real_file_id(receive: Receive) -> Receive:
     try:
         fields = msgspec.json.decode(bytes(body))
     except (ValueError, RecursionError):
-        fields = None  # whoever answers it says what is wrong
+        fields = None  # the route that answers it says what is wrong
     if isinstance(fields, dict) and "input_file_id" in fields:
         fields = cast("dict[str, Any]", fields)
         given = str(fields["input_file_id"])
@@ -142,7 +142,7 @@ def _real_id(kind: str, given: str) -> str | None:
 
 
 class _Answer:
-    """Passes an answer on in OpenAI's form: objects and errors whole, lines as they come."""
+    """Passes an answer on in OpenAI's form: objects and errors as a whole, lines as they come."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._scope = scope
@@ -195,7 +195,7 @@ class _Answer:
 
 
 def _own_object(body: bytes) -> dict[str, Any] | None:
-    """An object of this server's; None for what a fault has put in its place."""
+    """An object of this server; None for one that a fault has put in its place."""
     try:
         shown = msgspec.json.decode(body)
     except (ValueError, RecursionError):
@@ -218,7 +218,7 @@ def _batch(shown: dict[str, Any], *, is_cancel: bool) -> dict[str, Any]:
     times = {name: shown.get(name) for name in _TIMES}
     counts = shown["request_counts"]
     status = shown["status"]
-    if status == "failed":  # there the whole batch was refused; failures of rows complete it
+    if status == "failed":  # at OpenAI only a rejected batch fails; one with failed rows completes
         status, times["completed_at"], times["failed_at"] = "completed", times["failed_at"], None
     if times["expired_at"] is not None and status == "completed":
         status, times["completed_at"] = "expired", None
@@ -249,11 +249,11 @@ def _openai_id(kind: str, real: str) -> str:
 
 
 def _line(line: bytes) -> bytes:
-    """A line of an error file: the response of the model's server, or an error with a code."""
+    """A line of an error file: the model server's response, or an error with a code."""
     if b'"response":null,"error":{' not in line:
         return line
     fields = msgspec.json.decode(line)
-    if not fields.get("error"):  # the words are a body's
+    if not fields.get("error"):  # the text is a whole body
         return line
     reason = msgspec.json.decode(fields["error"]["message"])
     kind, details = reason["type"], reason.get("details", {})

@@ -1,6 +1,6 @@
-"""Reads ids, query parameters and JSON bodies the way the real server reads them.
+"""Reads ids, query parameters and JSON bodies the way the real server does.
 
-A value that does not parse is a 400 in plain text; an unknown parameter is ignored.
+A value that cannot be parsed is a 400 in plain text; an unknown parameter is ignored.
 """
 
 import contextlib
@@ -19,13 +19,13 @@ _T = TypeVar("_T")
 _DEFAULT_LIMIT = 20
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")  # int64
 MOST_ROWS = 101
-"""What a `limit` is clamped to."""
+"""The upper bound for a `limit`."""
 MOST_BODY_BYTES = 4_000_000
-"""Of a request with a JSON body that is no single request."""
+"""The largest JSON body, except for single requests."""
 
 
 def path_id(request: Request, kind: str) -> str:
-    """The id of the path, in its canonical form; 400 if it is not a UUID."""
+    """The id in the path, in canonical form; 400 if it is not a UUID."""
     parsed = as_uuid(request.path_params["id"])
     if parsed is None:
         raise HTTPException(400, f"Invalid {kind} ID format")
@@ -33,7 +33,7 @@ def path_id(request: Request, kind: str) -> str:
 
 
 def as_uuid(text: str) -> uuid.UUID | None:
-    """The UUID that `text` spells, or None."""
+    """The UUID in `text`, or None."""
     try:
         return uuid.UUID(text)
     except ValueError:
@@ -41,19 +41,19 @@ def as_uuid(text: str) -> uuid.UUID | None:
 
 
 def after(request: Request) -> str | None:
-    """The `after` of a list; one that is not a UUID is ignored, as on the real server."""
+    """The `after` of a list; ignored if it is not a UUID, as on the real server."""
     parsed = as_uuid(request.query_params.get("after", ""))
     return None if parsed is None else str(parsed)
 
 
 def list_limit(request: Request) -> int:
-    """The `limit` of a list: 20 unless given, clamped to 1..101."""
+    """The `limit` of a list: 20 by default, clamped to 1..101."""
     given = integer(request, "limit")
     return _DEFAULT_LIMIT if given is None else min(MOST_ROWS, max(1, given))
 
 
 def integer(request: Request, name: str) -> int | None:
-    """A whole number, or None when it was not given; whoever reads it clamps it."""
+    """A whole number, or None if it was not given; the caller clamps it."""
     text = request.query_params.get(name)
     if text is None:
         return None
@@ -63,7 +63,7 @@ def integer(request: Request, name: str) -> int | None:
 
 
 def flag(request: Request, name: str) -> bool:
-    """A boolean, false when it was not given."""
+    """A boolean; false if it was not given."""
     text = request.query_params.get(name, "false")
     if text not in {"true", "false"}:
         raise HTTPException(400, f"Invalid query parameter {name}: true or false is expected")
@@ -71,7 +71,7 @@ def flag(request: Request, name: str) -> bool:
 
 
 def moment(request: Request, name: str) -> int | None:
-    """A time in ISO 8601, as epoch seconds."""
+    """An ISO 8601 time as epoch seconds."""
     text = request.query_params.get(name)
     if text is None:
         return None
@@ -86,7 +86,8 @@ def moment(request: Request, name: str) -> int | None:
 async def json_body(request: Request, shape: type[_T]) -> _T:
     """The request's JSON body as a `shape` (a msgspec struct).
 
-    415 for another content type, 400 for broken JSON, 422 for another shape, 413 for too much.
+    415 for another content type, 400 for invalid JSON, 422 for another shape, 413 if it is too
+    large.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not re.fullmatch(r"application/(.+\+)?json", content_type):
@@ -103,7 +104,7 @@ async def json_body(request: Request, shape: type[_T]) -> _T:
 async def read_body(
     request: Request, most_bytes: int, error: Callable[[int, str], HTTPException]
 ) -> bytes:
-    """The request's body; an `error` where it is too large or does not arrive."""
+    """The request's body; raises `error` if it is too large or does not arrive."""
     body = bytearray()
     try:
         async for part in request.stream():

@@ -1,7 +1,7 @@
-"""Receives an upload, field by field and then line by line, and rejects it at its first bad line.
+"""Receives an upload, fields first and then the file's lines, and rejects it at the first bad line.
 
-Fields are held in memory, the file is on disk, and sizes are checked while it comes. Source of the
-rules and of their order: the real server's upload, doubleword's control layer.
+Fields are kept in memory, the file on disk, and sizes are checked as it arrives. Source of the
+rules and their order: the real server's upload, doubleword's control layer.
 """
 
 import unicodedata
@@ -37,7 +37,7 @@ _MOST_FILENAME_CHARACTERS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An uploaded input file; whoever receives it closes `file`."""
+    """An uploaded input file; the receiver must close `file`."""
 
     file: UploadFile
     filename: str
@@ -46,7 +46,7 @@ class Upload:
 
 
 async def receive(request: Request, max_file_bytes: int) -> Upload:
-    """Receive the form of `POST /v1/files`; 413 as soon as too much has come or is announced."""
+    """Receive the form of `POST /v1/files`; 413 once its real or announced size is too large."""
     too_large = HTTPException(
         413, f"File exceeds the maximum allowed size of {max_file_bytes} bytes"
     )
@@ -88,7 +88,7 @@ def _read_form(form: dict[str, UploadFile | str]) -> Upload:
         raise HTTPException(400, "The field file is missing")
     seconds = form.get("expires_after[seconds]")
     if not (isinstance(seconds, str) and seconds.isascii() and seconds.isdecimal()):
-        seconds = None  # what is not a number is ignored
+        seconds = None  # anything but a number is ignored
     return Upload(
         file=file,
         filename=(file.filename or "upload.jsonl")[:_MOST_FILENAME_CHARACTERS],
@@ -98,7 +98,7 @@ def _read_form(form: dict[str, UploadFile | str]) -> Upload:
 
 
 class _LimitedStream:
-    """The request's body, ended by the parser's own error, which also closes its files."""
+    """The request's body; ends with the parser's own error, which also closes its files."""
 
     def __init__(self, request: Request, most_bytes: int) -> None:
         self._request = request
@@ -119,7 +119,7 @@ class _LimitedStream:
 
 @dataclass(frozen=True, slots=True)
 class InputRules:
-    """The rules that a line is checked by; `models` maps the executor's known ids to their kind."""
+    """The rules for lines; `models` maps the executor's known models to their kind."""
 
     config: LocalConfig
     models: Mapping[str, ModelKind]
@@ -144,7 +144,7 @@ _body_decoder = msgspec.json.Decoder(_Body)
 def read_lines(file: BinaryIO, rules: InputRules) -> Iterator[InputLine]:
     """Yield the lines of `file`, checked; 400 or 403 for the first that is not acceptable.
 
-    Blank lines are skipped and not counted in the line numbers that errors name.
+    Blank lines are skipped and do not count in the line numbers of errors.
     """
     count, most = 0, rules.config.max_requests
     lines = _raw_lines(file, rules.config.max_request_bytes + _LINE_OVERHEAD_BYTES)
@@ -174,7 +174,7 @@ def _refused(number: int, why: str, status: int = 400) -> HTTPException:
 
 
 def _checked(raw: bytes, number: int, rules: InputRules) -> InputLine:
-    # msgspec looks at the UTF-8 of declared fields only.
+    # msgspec checks the UTF-8 of declared fields only.
     if not raw.isascii():
         try:
             raw.decode()
@@ -227,7 +227,7 @@ def _check_model(model: str, url: str, number: int, rules: InputRules) -> None:
 
 
 def _stored_body(body: bytes) -> bytes:
-    # The real server decides priorities itself and takes the caller's out.
+    # The real server sets priorities itself and removes the caller's.
     if b'"priority"' in body:
         fields = msgspec.json.decode(body)
         fields.pop("priority", None)

@@ -1,4 +1,4 @@
-"""What answers the local server's requests: the protocol of every executor, and how it fails."""
+"""The protocol of every executor, which answers the local server's requests, and its failures."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeGuard
@@ -31,8 +31,8 @@ class Request:
 
     Attributes:
         id: the server's UUID of the request.
-        custom_id: the caller's name for it; "" when the line had none.
-        url: the API path of the line, such as `/v1/chat/completions`.
+        custom_id: the caller's name for it; "" if the line has none.
+        url: the line's API path, such as `/v1/chat/completions`.
         body: the decoded body of the line.
     """
 
@@ -53,20 +53,20 @@ class TokenUsage:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An executor's answer to one request; a status below 400 goes to the output file."""
+    """An executor's answer to one request; with a status below 400 it goes to the output file."""
 
     status: int
     body: dict[str, Any]
 
 
 class RequestFailed(Exception):  # noqa: N818  # an outcome of a row, not an error of the program
-    """One request failed; the scheduler decides whether it is tried again.
+    """One request failed; the scheduler decides whether to try it again.
 
     Attributes:
-        kind: the failure's name, as it stands in the error file.
-        status: the HTTP status, where there was one.
-        text: the answering side's message, for the error file.
-        retry_after_seconds: how long the answering side asks to wait.
+        kind: the failure's name, as written to the error file.
+        status: the HTTP status, if there was one.
+        text: the answering server's message, for the error file.
+        retry_after_seconds: how long the answering server asks to wait.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class RequestFailed(Exception):  # noqa: N818  # an outcome of a row, not an err
 
     @classmethod
     def of_status(cls, status: int, text: str) -> "RequestFailed":
-        """The failure that an answer with this error status is."""
+        """The failure for an answer with this error status."""
         is_retried = status >= 500 or status in _RETRIED_STATUSES  # noqa: PLR2004  # server errors
         kind = "RetriableHttpStatus" if is_retried else "NonRetriableHttpStatus"
         return cls(kind, text, status=status)
@@ -98,7 +98,7 @@ def error_body(
     param: str | None = None,
     code: str | None = None,
 ) -> dict[str, Any]:
-    """An error as OpenAI-compatible servers write it."""
+    """An error body as OpenAI-compatible servers write it."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
@@ -119,13 +119,13 @@ def is_list(value: Any) -> TypeGuard[list[Any]]:
 
 
 class Executor(Protocol):
-    """Something that answers requests: a simulator, another server, a model on this machine.
+    """Answers requests: a simulator, another server, or a model on this machine.
 
     Attributes:
         name: `simulate`, `upstream` or `builtin`.
-        note: what answers, in one sentence for people.
-        concurrency: how many requests it takes at once.
-        accepts_any_model: whether a model id outside `models()` is answered too.
+        note: one sentence for people about what answers.
+        concurrency: how many requests it can run at once.
+        accepts_any_model: whether models that `models()` does not list are answered too.
     """
 
     name: str
@@ -141,10 +141,10 @@ class Executor(Protocol):
         """Answer one request.
 
         Raises:
-            RequestFailed: there is no answer; the scheduler decides about another attempt.
+            RequestFailed: there is no answer; the scheduler decides whether to try again.
         """
         ...
 
     async def close(self) -> None:
-        """Give back what it holds; called once, after the last `run`."""
+        """Release its resources; called once, after the last `run`."""
         ...

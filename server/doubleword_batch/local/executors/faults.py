@@ -40,17 +40,17 @@ class ServerFault(
     Attributes:
         route: method and path pattern, such as `GET /v1/files/{id}/content`; `*` matches all.
         fault: what goes wrong. `status`: answers `status` with `body` and `headers` and does
-            nothing else; of the request's body it reads `after_bytes`, and closes the connection
-            if there is more, as the real server does when it refuses an upload. `drop_before` /
+            nothing else; it reads `after_bytes` of the request's body and closes the connection if
+            there is more, as the real server does when it refuses an upload. `drop_before` /
             `drop_after`: the connection closes before / after acting. `cut`: the body stops after
             `bytes` bytes. `late_lines`: the last `lines` lines are missing although X-Last-Line
             counts them. `duplicate_lines`: every `every`-th line comes twice, and a resumed read
-            repeats the line before it. `capacity`: 429 as the server sends it when it has no
-            capacity. `no_skip`: `skip` is ignored. `garbage_line`: one line among the others is
-            not JSON. `expire`: the deadline of a batch that is created is in the past already.
-            `slow`: waits `seconds` before it acts. `hold`: waits until the file `until` exists.
+            repeats the line before it. `capacity`: the 429 that the server sends when it has no
+            capacity. `no_skip`: `skip` is ignored. `garbage_line`: one of the lines is not JSON.
+            `expire`: the deadline of a new batch is already in the past. `slow`: waits `seconds`
+            before acting. `hold`: waits until the file `until` exists.
         times: how many requests it affects; None for all.
-        after: how many matching requests pass first.
+        after: how many matching requests pass unaffected first.
     """
 
     fault: ServerFaultKind
@@ -76,8 +76,8 @@ class Match(
 
     Attributes:
         custom_id: exactly this custom_id.
-        contains: a text that the JSON of the body contains.
-        every: about one request in so many, chosen by content, not by order.
+        contains: a text that occurs in the JSON of the body.
+        every: about one request in this many, chosen by content, not by order.
     """
 
     custom_id: str | None = None
@@ -91,7 +91,7 @@ class RequestFault(
     """One fault of the simulator's answers.
 
     Attributes:
-        match: which requests it affects; all when empty.
+        match: which requests it affects; all if empty.
         fault: `error` (with `status` and `message`), `slow` (waits `seconds`), `truncated`,
             `refusal`, `invalid` (does not match the requested schema), `flaky` (503 for the first
             `times` attempts), `hold` (waits until the file `until` exists).
@@ -136,7 +136,7 @@ class Faults(
 
 
 def _content(path: Path) -> bytes:
-    with open_regular(path.resolve()) as file:  # a pipe would be waited for, a device has no end
+    with open_regular(path.resolve()) as file:  # a pipe might never open, a device never ends
         content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
         raise ValueError("it is larger than 16 MiB")
@@ -144,6 +144,6 @@ def _content(path: Path) -> bytes:
 
 
 async def until_it_exists(path: str | None) -> None:
-    """Wait for a file: another process may release what is held, so there is no event."""
-    while path and not Path(path).exists():  # noqa: ASYNC110, ASYNC240  # a look takes no time
+    """Wait for a file, since another process may release the request: an event cannot do that."""
+    while path and not Path(path).exists():  # noqa: ASYNC110, ASYNC240  # checking takes no time
         await asyncio.sleep(_HOLD_POLL_SECONDS)

@@ -1,6 +1,6 @@
-"""A chat model in this process, run by llama.cpp: grammar-bound answers, stoppable at any token.
+"""A chat model in this process, run by llama.cpp: answers bound by a grammar, stoppable anytime.
 
-The library's calls block, so they belong on threads; it takes as many at once as it has slots.
+The library's calls block, so they belong in threads; it runs as many at once as it has slots.
 """
 
 import os
@@ -20,7 +20,7 @@ _MOST_THREADS = 8
 
 
 class Stopped(Exception):  # noqa: N818  # requested, not an error
-    """The generation was stopped because nothing waits for it any longer."""
+    """The generation was stopped because nobody waits for it any longer."""
 
 
 class Llama:
@@ -47,7 +47,8 @@ class Llama:
         params.warmup = False
         params.cache_ram_mib = 0  # by default up to 8 GB of finished prompts would be kept
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
-        # The library also opens a port on 127.0.0.1, for any web page to ask. Nobody knows its key.
+        # The library also opens a port on 127.0.0.1 that any web page could call. Nobody knows its
+        # key.
         params.api_keys = [token_urlsafe(32)]
         params.cors_origins = ""
         params.endpoint_slots = False
@@ -69,10 +70,10 @@ class Llama:
         """Answer a chat/completions body.
 
         Raises:
-            RequestFailed: llama.cpp cannot take the body, or failed.
+            RequestFailed: llama.cpp cannot handle the body, or failed.
             Stopped: `is_stopped` returned True.
         """
-        # Streamed, because between two pieces is the only moment at which it can be stopped.
+        # Streamed, because it can only be stopped between two pieces.
         streamed = {"stream": True, "stream_options": {"include_usage": True}}
         answer = _PartialAnswer()
 
@@ -83,8 +84,8 @@ class Llama:
         try:
             self._server.handle_chat_completions(body | streamed, take)
         except (ValueError, RuntimeError) as error:
-            # What the library raises instead of answering is about the body: a broken schema,
-            # an image for a model that sees none.
+            # If the library raises instead of answering, the body is at fault: a broken schema, or
+            # an image for a model that cannot see.
             raise rejected(str(error)) from None
         if is_stopped():
             raise Stopped
@@ -121,7 +122,7 @@ class _Error(msgspec.Struct):
 
 
 class _Piece(msgspec.Struct):
-    """What llama.cpp hands over at a time."""
+    """What llama.cpp returns at a time."""
 
     choices: list[_ChoicePiece] = msgspec.field(default_factory=list[_ChoicePiece])
     usage: TokenUsage | None = None
@@ -129,11 +130,11 @@ class _Piece(msgspec.Struct):
 
 
 def _threads() -> int:
-    """One core fewer than there are.
+    """One core fewer than the machine has.
 
-    llama.cpp's threads wait for one another at every layer. With one on each core, a core that is
-    busy elsewhere holds all of them up: measured on two busy cores, one thread was three times as
-    fast as two. Beyond eight, a model this small gains nothing.
+    llama.cpp's threads wait for one another at every layer. With one thread per core, a core that
+    is busy elsewhere holds up all of them: measured on two busy cores, one thread was three times
+    as fast as two. More than eight do not help a model this small.
     """
     return max(1, min(_MOST_THREADS, (os.cpu_count() or 2) - 1))
 
@@ -162,7 +163,7 @@ class _PartialChoice:
 
 @dataclass(slots=True)
 class _PartialAnswer:
-    """A streamed answer, put together from its pieces."""
+    """A streamed answer, assembled from its pieces."""
 
     choices: dict[int, _PartialChoice] = field(default_factory=dict[int, _PartialChoice])
     usage: TokenUsage = field(default_factory=TokenUsage)
@@ -189,6 +190,6 @@ def _failure(error: _Error) -> RequestFailed:
             "prompt and answer together. Shorten the prompt, or use another model or server.",
             param="messages",
         )
-    if error.code < 500:  # noqa: PLR2004  # the body's fault
+    if error.code < 500:  # noqa: PLR2004  # the body is at fault
         return rejected(error.message, status=error.code)
     return RequestFailed("RetriableHttpStatus", error.message, status=error.code)

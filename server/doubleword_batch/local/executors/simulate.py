@@ -1,8 +1,8 @@
-"""The `simulate` executor: instant answers, the same for the same request, marked as simulated.
+"""The `simulate` executor: instant answers, identical for identical requests, marked as simulated.
 
-Answers conform to the schema or tool that was asked for and can be made to fail (see
-`faults.RequestFault`). Everything in an answer follows from the custom_id and the body, its time
-included, so that two runs can be compared byte by byte.
+Answers conform to the requested schema or tool and can be made to fail (see `faults.RequestFault`).
+Everything in an answer, even its time, follows from the custom_id and the body, so that two runs
+can be compared byte by byte.
 """
 
 import math
@@ -45,9 +45,9 @@ from doubleword_batch.local.response_bodies import (
 )
 
 MARK = "[simulated] "
-"""What every text answer begins with."""
+"""The beginning of every text answer."""
 
-_CREATED = 1_735_689_600  # 2025-01-01: a fixed time, because the same request gets the same bytes
+_CREATED = 1_735_689_600  # 2025-01-01: a fixed time, so that the same request gets the same bytes
 _CHARACTERS_PER_TOKEN = 4
 _DIMENSIONS = 384
 _MOST_DIMENSIONS = 8_192
@@ -55,10 +55,10 @@ _MOST_INPUTS = 2_048
 
 
 class SimulateExecutor:
-    """Answers every endpoint for every model without a model.
+    """Answers every endpoint for every model, without a model.
 
     Args:
-        faults: the faults to simulate; the first that matches a request counts.
+        faults: the faults to simulate; the first that matches a request applies.
     """
 
     name = "simulate"
@@ -78,7 +78,7 @@ class SimulateExecutor:
         ]
 
     async def run(self, request: Request) -> Completion:
-        """Make the answer, or the fault that was asked for."""
+        """Make the answer, or the fault configured for it."""
         encoded = msgspec.json.encode(request.body, order="deterministic")
         digest = sha256(request.custom_id.encode() + b"\0" + encoded).hexdigest()[:32]
         fault = self._fault_for(request, encoded, digest)
@@ -91,7 +91,7 @@ class SimulateExecutor:
         return Completion(200, body | {"simulated": True})
 
     async def close(self) -> None:
-        """Release nothing: no resources are held."""
+        """Does nothing: there is nothing to release."""
 
     def _fault_for(self, request: Request, encoded: bytes, digest: str) -> RequestFault | None:
         for fault in self._faults:
@@ -132,7 +132,7 @@ async def _chat(parsed: ParsedRequest, digest: str, fault: RequestFault | None) 
     choices: list[ResponseChoice] = []
     for n in range(parsed.n):
         if n:
-            await anyio.lowlevel.checkpoint()  # the server answers others meanwhile
+            await anyio.lowlevel.checkpoint()  # lets the server answer others
         choices.append(_choice(parsed, _random(digest, n), fault))
     written = (
         (choice.text or choice.refusal or "") + "".join(c.arguments for c in choice.tool_calls)
@@ -175,7 +175,7 @@ def _valid_choice(parsed: ParsedRequest, random: Random) -> ResponseChoice:
 def _chosen_tool(parsed: ParsedRequest, random: Random) -> Tool | None:
     if parsed.must_call:
         return random.choice(parsed.must_call)
-    # Left free, it calls a tool every other time, and answers once it has seen a tool's result.
+    # If free to choose, it calls a tool every other time, and answers once it sees a tool's result.
     free = parsed.tool_choice == "auto" and parsed.messages[-1].get("role") != "tool"
     return random.choice(parsed.tools) if free and parsed.tools and random.random() < 0.5 else None  # noqa: PLR2004  # a coin
 
@@ -220,7 +220,7 @@ async def _embeddings(parsed: ParsedEmbeddings, digest: str) -> dict[str, Any]:
     vectors: list[list[float]] = []
     for n in range(len(parsed.inputs)):
         vectors.append(_unit_vector(_random(digest, n), dimensions))
-        await anyio.lowlevel.checkpoint()  # the server answers others meanwhile
+        await anyio.lowlevel.checkpoint()  # lets the server answer others
     tokens = sum(
         _tokens(given) if isinstance(given, str) else len(given) for given in parsed.inputs
     )
@@ -228,7 +228,7 @@ async def _embeddings(parsed: ParsedEmbeddings, digest: str) -> dict[str, Any]:
 
 
 def _unit_vector(random: Random, dimensions: int) -> list[float]:
-    # Normally distributed coordinates give every direction the same chance; uniform ones do not.
+    # Normally distributed coordinates make every direction equally likely; uniform ones do not.
     vector = [random.gauss(0, 1) for _ in range(dimensions)]
     length = math.hypot(*vector)
     return [coordinate / length for coordinate in vector]

@@ -1,8 +1,8 @@
-"""The `upstream` executor: hands each request to an OpenAI-compatible server.
+"""The `upstream` executor: passes each request to an OpenAI-compatible server.
 
 Ollama, llama.cpp, vLLM, LM Studio and gateways have no Batch API of their own; this gives them the
-local server's. The key goes to the configured base URL and nowhere else: redirects are not
-followed, and the key is masked in an answer that repeats it.
+local server's. The key goes only to the configured base URL: redirects are not followed, and the
+key is masked in answers that repeat it.
 """
 
 import asyncio
@@ -37,20 +37,20 @@ _SHOWN_CHARACTERS = 2_000
 _CONNECT_SECONDS = 10.0
 _LIST_SECONDS = 30.0
 # 404 is not among them: here it means that the model or the route does not exist, not that a
-# replica is still cold, and the person should read so at once.
+# replica is still cold, and the user should learn that at once.
 _RETRIED_STATUSES = frozenset({408, 425, 429, 499})
 
 
 class UpstreamExecutor:
-    """Sends requests on to a base URL.
+    """Passes requests on to a base URL.
 
     Args:
         base_url: with its `/v1`; https, or http on this machine.
-        key: the bearer token for it, or None.
+        key: its bearer token, or None.
         timeout_seconds: how long one answer may take.
 
     Raises:
-        ConfigError: a key may not be sent to the base URL.
+        ConfigError: the key must not be sent to the base URL.
     """
 
     name = "upstream"
@@ -66,7 +66,7 @@ class UpstreamExecutor:
         self._models: list[ExecutorModel] | None = None
 
     async def models(self) -> list[ExecutorModel]:
-        """The models the server lists; asked once, empty while it cannot say."""
+        """The models the server lists; requested once, empty if it cannot say."""
         if self._models is None:
             try:
                 listed = await self._send("GET", "/models")
@@ -97,7 +97,7 @@ class UpstreamExecutor:
 
         seconds = self._timeout_seconds if content else min(self._timeout_seconds, _LIST_SECONDS)
         try:
-            # httpx's own limits hold for each read, and an answer may trickle.
+            # httpx's own timeouts apply to each read, and an answer may trickle in.
             async with (
                 asyncio.timeout(seconds),
                 self._connected().stream(
@@ -175,16 +175,16 @@ class UpstreamExecutor:
         return RequestFailed("NonRetriableHttpStatus", self._clean(text), status=status)
 
     def _clean(self, text: str) -> str:
-        """Cut, and without the key: some servers repeat a key that they reject."""
+        """Shortened, and without the key: some servers repeat a key that they reject."""
         shown = redacted(text, self._key) if self._key else text
         return shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "..."
 
 
 def _sendable(key: str | None) -> str | None:
-    """A key that fits into a header; any other would be repeated in an error message."""
+    """A key that fits into a header; an error message would repeat any other."""
     if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
         raise ConfigError(
-            "The upstream server's key holds characters that a header cannot carry.",
+            "The upstream server's key contains characters that a header cannot carry.",
             hint="Set DOUBLEWORD_BATCH_LOCAL_KEY again, without spaces or line breaks.",
             code="invalid_setting",
         )
@@ -192,7 +192,7 @@ def _sendable(key: str | None) -> str | None:
 
 
 def _checked(url: str) -> str:
-    """The base URL without a slash at its end."""
+    """The base URL without a trailing slash."""
     parts = urlsplit(url)
     is_here = is_loopback(parts.hostname or "")
     is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_here)
@@ -208,7 +208,7 @@ def _checked(url: str) -> str:
 
 
 def _model(name: str) -> ExecutorModel:
-    # /models says nothing about a model's kind; embedding models carry it in their names.
+    # /models does not say what kind a model is; embedding models have it in their names.
     return ExecutorModel(name, "embedding" if "embed" in name.lower() else "chat")
 
 

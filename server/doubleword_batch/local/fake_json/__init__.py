@@ -1,1 +1,1 @@
-"""Made-up JSON that fits a schema, for the simulator and for the small built-in model."""
+"""Generated JSON that fits a schema, for the simulator and the small built-in model."""

@@ -1,7 +1,7 @@
-"""Numbers and texts that obey the keywords of a flat JSON Schema.
+"""Generates numbers and texts that obey the keywords of a flat JSON Schema.
 
-Of regular expressions, the ordinary part: literals, classes, groups, alternatives, quantifiers,
-anchors and the common escapes. Look-around and back references raise `ValueError`.
+Of regular expressions, it supports the ordinary part: literals, classes, groups, alternatives,
+quantifiers, anchors and the common escapes. Look-around and back references raise `ValueError`.
 """
 
 import math
@@ -46,7 +46,7 @@ def number(schema: dict[str, Any], random: Random) -> float:
 
 
 def text(schema: dict[str, Any], random: Random) -> str:
-    """A text of the format, pattern and length asked for; `ValueError` if that is too long."""
+    """A text of the requested format, pattern and length; `ValueError` if that is too long."""
     least, most = schema.get("minLength", 0), schema.get("maxLength")
     if least > _LONGEST:
         raise ValueError(f"minLength {least} is more than the {_LONGEST} made here")
@@ -56,7 +56,7 @@ def text(schema: dict[str, Any], random: Random) -> str:
         try:
             return text_matching(schema["pattern"], random)
         except ValueError:
-            pass  # an ordinary text may match all the same; whoever asked validates
+            pass  # an ordinary text may still match; the caller validates
     value = " ".join(random.choices(WORDS, k=random.randint(1, 4)))
     while len(value) < least:
         value += " " + random.choice(WORDS) * max(1, (least - len(value)) // 10)
@@ -78,7 +78,7 @@ def _stepped(schema: dict[str, Any], random: Random, whole: Fraction) -> Fractio
 def _bounds(
     schema: dict[str, Any], gap: Fraction, span: Fraction = Fraction(_SPAN)
 ) -> tuple[Fraction, Fraction]:
-    """Both bounds, closed; an exclusive one is moved in by `gap`, or halfway where that is less."""
+    """Both bounds, closed; an exclusive bound is moved in by `gap`, or halfway if that is less."""
     lows = [Fraction(str(schema["minimum"]))] if "minimum" in schema else []
     highs = [Fraction(str(schema["maximum"]))] if "maximum" in schema else []
     open_lows = _open(schema, "exclusiveMinimum", lows)
@@ -95,7 +95,7 @@ def _bounds(
 
 def _open(schema: dict[str, Any], keyword: str, closed: list[Fraction]) -> list[Fraction]:
     bound = schema.get(keyword)
-    if bound is True:  # draft 4 wrote the bound beside it
+    if bound is True:  # draft 4 has the bound in another keyword
         return list(closed)
     return [] if bound is None or bound is False else [Fraction(str(bound))]
 
@@ -126,7 +126,7 @@ _FORMATS: dict[str, Callable[[Random], str]] = {
 
 
 def text_matching(pattern: str, random: Random) -> str:
-    """Make a text that `re.search(pattern, text)` finds; `ValueError` if that is not supported."""
+    """Make a text that `re.search(pattern, text)` finds; `ValueError` if it is not supported."""
     parsed = _Pattern(pattern, random)
     text = parsed.alternatives()
     if not parsed.at_end:
@@ -137,14 +137,13 @@ def text_matching(pattern: str, random: Random) -> str:
 class _Pattern:
     """Reads the pattern once, left to right, and writes the text as it goes.
 
-    Every alternative and repetition is read again from its beginning when it is written again, so
-    that repeated classes vary.
+    A repeated part is read again from its beginning each time, so that repeated classes vary.
     """
 
     def __init__(self, pattern: str, random: Random) -> None:
         self._pattern = pattern
         self._at = 0
-        self._left = _MOST_CHARACTERS_READ  # nested repetitions would otherwise write without end
+        self._left = _MOST_CHARACTERS_READ  # otherwise nested repetitions would never end
         self._random = random
 
     @property
@@ -189,14 +188,14 @@ class _Pattern:
             low, high = braces
         else:
             return 1, 1
-        _ = self._take("?") or self._take("+")  # lazy and possessive match the same texts here
+        _ = self._take("?") or self._take("+")  # lazy and possessive make no difference here
         return low, high
 
     def _braces(self) -> tuple[int, int] | None:
         end = self._pattern.find("}", self._at)
         low, comma, high = self._pattern[self._at + 1 : end].partition(",")
         if end < 0 or not (low + high).isdecimal():
-            return None  # a brace that is not a quantifier stands for itself
+            return None  # a brace that is not a quantifier is literal
         self._at = end + 1
         least = int(low or 0)
         if not comma:

@@ -1,8 +1,8 @@
-"""A value that conforms to a JSON Schema, made from a seed: the same seed, the same value.
+"""Generates a value that conforms to a JSON Schema; the same seed gives the same value.
 
-Keywords that constrain a value by themselves are obeyed while it is made. Those that can only be
-judged on the finished value (`not`, `oneOf`, `if`, ...) are met by trying several seeds and
-keeping the first value that validates.
+Keywords that constrain a value directly are obeyed while it is made. Those that can only be checked
+on the finished value (`not`, `oneOf`, `if`, ...) are satisfied by trying several seeds and keeping
+the first valid value.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,14 +44,14 @@ _IMPLIED = {
 
 
 class UnusableSchemaError(ValueError):
-    """The schema is not a JSON Schema, or asks for more than is made here."""
+    """The schema is not a JSON Schema, or needs more than is generated here."""
 
 
 def conforming_value(schema: dict[str, Any], seed: int) -> Any:
-    """A value that conforms to a JSON Schema, whose `$ref` may point inside it only.
+    """A value that conforms to a JSON Schema whose `$ref`s all point inside it.
 
     Raises:
-        UnusableSchemaError: it is not a schema, nothing conforms to it, or what does is too large.
+        UnusableSchemaError: it is not a schema, nothing conforms to it, or only what is too large.
     """
     encoded = msgspec.json.encode(schema)
     validator = _validator(encoded)
@@ -72,7 +72,7 @@ def _validator(encoded: bytes) -> "Validator":
     import jsonschema_rs
 
     try:
-        # Offline: a `$ref` would else be fetched from whatever host it names.
+        # Offline: otherwise a `$ref` would be fetched from whatever host it names.
         return jsonschema_rs.Draft202012Validator(
             msgspec.json.decode(encoded),
             validate_formats=False,
@@ -81,7 +81,7 @@ def _validator(encoded: bytes) -> "Validator":
                 backtrack_limit=_MOST_BACKTRACKS, size_limit=_PATTERN_BYTES
             ),
         )
-    except ValueError as error:  # a ValidationError is one
+    except ValueError as error:  # a ValidationError is a ValueError
         reason = str(error).partition("\n")[0]
         is_schema = getattr(getattr(error, "kind", None), "name", "") == "$ref"
         what = "the schema cannot be used" if is_schema else "this is not a JSON Schema"
@@ -89,12 +89,12 @@ def _validator(encoded: bytes) -> "Validator":
 
 
 def _matches(pattern: str, name: str) -> bool:
-    """Whether a pattern finds something in a name; `re` could look for it without end."""
+    """Whether a pattern matches in a name; `re` alone could take forever."""
     return _validator(msgspec.json.encode({"pattern": pattern})).is_valid(name)
 
 
 class _Maker:
-    """Makes one value; holds the source of its choices, how deep it is and how much it made."""
+    """Makes one value; tracks its random choices, its depth and how much it has made."""
 
     def __init__(self, schemas: "_FlatSchemas", random: Random) -> None:
         self._schemas = schemas
@@ -125,7 +125,7 @@ class _Maker:
 
     @property
     def _is_enough(self) -> bool:
-        """Whether only what must be there is still made; this is what ends a recursive schema."""
+        """Whether only required parts are still made; this is what ends a recursive schema."""
         return self._depth >= _DEEPEST or self._made >= _MOST_VALUES
 
     def _choose(self, branches: list[Any]) -> Any:
@@ -154,7 +154,7 @@ class _Maker:
         return made | {name: self.value(self._property(schema, name)) for name in spare}
 
     def _is_wanted(self) -> bool:
-        """Whether an optional property is there: three times in four."""
+        """Whether an optional property is included: three times in four."""
         return not self._is_enough and self._random.randrange(4) > 0
 
     def _property(self, schema: dict[str, Any], name: str) -> Any:
@@ -169,7 +169,7 @@ class _Maker:
         return extra if is_object(extra) else {"type": "string"}
 
     def _new_name(self, schema: dict[str, Any], number: int) -> str:
-        """A name that no property has, one that the schema's patterns admit if it has such."""
+        """A name that no property has; one that the schema's patterns admit, if it has patterns."""
         patterns = [*schema.get("patternProperties", {})]
         names = schema.get("propertyNames")
         if is_object(names) and "pattern" in names:
@@ -204,10 +204,10 @@ class _Maker:
 
 
 class _FlatSchemas:
-    """Gives the parts of one schema without references and branches.
+    """Returns the parts of one schema without references and branches.
 
-    Everything made looks here first, so what is looked at is counted here, over all tries: a small
-    schema can ask for more than anybody waits for, by parts that each name others twice.
+    Every value is looked up here first, so the lookups are counted here, over all tries: in a small
+    schema, parts that each name others twice can ask for more than anybody would wait for.
     """
 
     def __init__(self, root: dict[str, Any]) -> None:
@@ -244,14 +244,14 @@ class _FlatSchemas:
         return schema
 
     def implied(self, schema: dict[str, Any]) -> str:
-        """The type of a schema that names none: what its keywords are about."""
+        """The type of a schema that names none, deduced from its keywords."""
         for kind, keywords in _IMPLIED.items():
             if any(keyword in schema for keyword in keywords):
                 return kind
         return "string"
 
     def height(self, given: Any, seen: frozenset[str] = frozenset()) -> int:
-        """How deep the shallowest value of a schema is; very large where it never ends."""
+        """The depth of a schema's shallowest value; very large if it never ends."""
         self._count()
         if not is_object(given):
             return 0
@@ -283,7 +283,7 @@ class _FlatSchemas:
 
 
 def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """One flat schema that is at least as strict as both; `ValueError` if none can be."""
+    """One flat schema that is at least as strict as both; `ValueError` if there cannot be one."""
     both = first | second
     for keyword in first.keys() & second.keys():
         left, right = first[keyword], second[keyword]

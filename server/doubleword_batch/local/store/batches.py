@@ -1,6 +1,6 @@
-"""Batches: their rows, their progress, and the changes that a caller may make.
+"""Batches: their rows, their progress, and the changes that a caller can make.
 
-A single request, such as a response in the background, is a batch of one line that no list shows.
+A single request, such as a background response, is a batch of one line that no list shows.
 """
 
 # ruff: noqa: S608  # statements are put together from fixed fragments; values are parameters
@@ -22,7 +22,7 @@ _TIMES = (
 _SERVER_METADATA = {"request_source": "api", "created_by_email": "local@localhost"}
 _CONTEXT_METADATA = {"context_name": "local", "context_type": "personal"}
 SERVER_METADATA = frozenset(_SERVER_METADATA | _CONTEXT_METADATA)
-"""What the server itself puts into a batch's metadata."""
+"""The metadata that the server itself adds to a batch."""
 _HIDDEN_METADATA = frozenset({"dw_source_id", "dw_source_name", "dw_sync_id", "dw_external_key"})
 
 _OVERDUE = (
@@ -36,7 +36,7 @@ _STATUS_CONDITIONS = {
     "expired": _OVERDUE,
 }
 LIST_STATUSES = frozenset(_STATUS_CONDITIONS)
-"""The values that a list's `status` filter takes."""
+"""The values of a list's `status` filter."""
 
 _SELECT = f"""
     SELECT b.*, CASE WHEN {_OVERDUE} THEN b.expires_at END AS expired_at,
@@ -51,7 +51,7 @@ _SELECT = f"""
       FROM batches b JOIN files i ON i.key = b.file
 """
 Stop = Callable[[sqlite3.Connection, str, int], "StoredBatch | None"]
-"""Cancels or deletes the batch of an id at a time; None where there is none."""
+"""Cancels or deletes the batch with an id, at a time; None if it does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +75,12 @@ class StoredBatch:
 
     @property
     def deleted(self) -> bool:
-        """Whether it was deleted; its output and error file can still be read."""
+        """Whether it was deleted; its output and error files can still be read."""
         return self.fields["deleted_at"] is not None
 
     @property
     def status(self) -> str:
-        """The API's status, derived from the times as the real server derives it."""
+        """The API's status, derived from the times as the real server does."""
         times = self.fields
         if times["cancelling_at"] is not None:
             return "cancelled"
@@ -93,7 +93,7 @@ class StoredBatch:
         return "finalizing" if self.finished else "in_progress"
 
     def as_json(self, *, with_context: bool) -> dict[str, Any]:
-        """The API's object; what is absent is left out, not null."""
+        """The API's object; absent fields are left out instead of null."""
         fields = self.fields
         shown: dict[str, Any] = {
             "id": fields["id"],
@@ -157,7 +157,7 @@ def add_batch(
 
 
 def find_batch(connection: sqlite3.Connection, batch_id: str) -> StoredBatch | None:
-    """The batch of this id, unless it was deleted."""
+    """The batch with this id, unless it was deleted."""
     condition = "b.id = ? AND b.deleted_at IS NULL AND NOT b.is_single"
     return next(iter(_select(connection, condition, (batch_id,))), None)
 
@@ -179,9 +179,9 @@ def list_batches(
     limit: int,
     active_first: bool,
 ) -> list[StoredBatch]:
-    """At most `limit` batches, newest first, behind the batch `after` (ignored when unknown).
+    """At most `limit` batches, newest first, after the batch `after` (ignored if unknown).
 
-    The filters of None and () let everything pass.
+    Filters that are None or () let everything pass.
     """
     conditions, values = ["b.deleted_at IS NULL AND NOT b.is_single"], list[Any]()
     if search:
@@ -213,7 +213,7 @@ def list_batches(
 
 
 def cancel_batch(connection: sqlite3.Connection, batch_id: str, now: int) -> StoredBatch | None:
-    """Cancel at once, even a finished batch, as the real server does; the first time stays."""
+    """Cancel at once, even a finished batch, as the real server does; keeps the first time."""
     connection.execute(
         "UPDATE batches SET cancelled_at = coalesce(cancelled_at, ?),"
         " cancelling_at = coalesce(cancelling_at, ?)"
@@ -232,7 +232,7 @@ def delete_batch(connection: sqlite3.Connection, batch_id: str, now: int) -> Sto
 
 
 def retry_all(connection: sqlite3.Connection, batch: StoredBatch) -> bool:
-    """Queue failed requests again and take a cancellation back; False when there is nothing."""
+    """Queue failed requests again and undo a cancellation; False if there is nothing to do."""
     failed = _failed_keys(connection, batch.key)
     cancelled = batch.fields["cancelling_at"] is not None
     unfinished = batch.fields["completed"] < batch.fields["total"] - len(failed)
@@ -248,7 +248,7 @@ def retry_all(connection: sqlite3.Connection, batch: StoredBatch) -> bool:
 def retry_some(
     connection: sqlite3.Connection, batch: StoredBatch, request_ids: list[uuid.UUID]
 ) -> None:
-    """Queue those of the named requests that failed; others are ignored, as on the real server."""
+    """Queue the named requests that failed; others are ignored, as on the real server."""
     if batch.fields["cancelling_at"] is not None:
         return
     wanted = {request_id.bytes for request_id in request_ids}
@@ -315,16 +315,16 @@ def _select(
 
 @dataclass(frozen=True, slots=True)
 class SingleRequest:
-    """A request that came by itself, and what came of it so far.
+    """A request that was sent by itself, and its outcome so far.
 
     Attributes:
         id: a UUID.
         key: its batch.
-        model: as asked for.
-        service_tier: as asked for; empty for none.
+        model: as requested.
+        service_tier: as requested; empty for none.
         created_at: epoch seconds.
-        is_running: whether an executor has it.
-        ok: whether it has an answer; None while it has neither that nor a failure.
+        is_running: whether an executor is running it.
+        ok: whether it has an answer; None if it has neither an answer nor a failure yet.
         content: the answer's JSON, or the JSON reason of a failure.
     """
 
@@ -368,7 +368,7 @@ def add_single(
 
 
 def find_single(connection: sqlite3.Connection, id_: str, url: str) -> SingleRequest | None:
-    """The request of that id, unless it was deleted or is of another URL."""
+    """The request with that id, unless it was deleted or belongs to another URL."""
     return next(iter(_singles(connection, id_, url)), None)
 
 

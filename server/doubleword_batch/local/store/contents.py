@@ -1,7 +1,8 @@
-"""The content of files as JSONL, read in pages so that no file is ever held whole.
+"""The content of files as JSONL, read in pages so that no file is ever in memory as a whole.
 
 Three kinds: an input file's lines, a batch's output or error lines in order of completion, and a
-batch's results in order of input. A page follows the last one by cursor; only the first skips.
+batch's results in order of input. A page continues after the last one by cursor; only the first
+page skips.
 """
 
 # ruff: noqa: S608  # statements are put together from fixed fragments; values are parameters
@@ -37,14 +38,14 @@ class Lines:
     """A content that can be counted and read.
 
     Attributes:
-        columns: what is selected; the first is the position, by which lines are ordered.
-        source: the tables they come from.
-        counted: the tables that suffice to count them.
-        where: conditions over `source` and, where `counted` is less, over that.
+        columns: what is selected; the first is the position, which orders the lines.
+        source: the tables to read from.
+        counted: the tables that suffice for counting.
+        where: conditions on `source`, and on `counted` if that has fewer tables.
         values: the parameters of `where`.
-        as_line: makes a line from the columns behind the position.
+        as_line: makes a line from the columns after the position.
         finished: whether no more lines will come.
-        has_count: whether a whole stream announces how many lines it has.
+        has_count: whether a whole stream announces its number of lines.
         has_position: whether a page says where the next one begins.
     """
 
@@ -59,15 +60,15 @@ class Lines:
     has_position: bool = True
 
     def count(self, connection: sqlite3.Connection) -> int:
-        """How many lines there are now, search included."""
+        """How many lines there are now, with the search applied."""
         return connection.execute(
             f"SELECT count(*) FROM {self.counted} WHERE {self.where}", self.values
         ).fetchone()[0]
 
     def read(self, connection: sqlite3.Connection, cursor: int, skip: int, limit: int) -> LinePage:
-        """Lines behind `cursor` (0: the start) after skipping `skip`: at most `limit`.
+        """At most `limit` lines after `cursor` (0: the start), after skipping `skip`.
 
-        A page also ends early for its bytes; no rows means that there are no more.
+        A page may also end early because of its size; no rows mean that there are no more.
         """
         position = self.columns.partition(",")[0]
         rows = connection.execute(
@@ -87,7 +88,7 @@ class Lines:
 
 
 def input_lines(file: StoredFile, search: str | None) -> Lines:
-    """The lines of an input file, written anew from what was stored."""
+    """The lines of an input file, rewritten from the stored fields."""
     where, values = _searched("file = ?", (file.key,), "custom_id", search)
     return Lines(
         columns="line, custom_id, url, body",
@@ -104,7 +105,7 @@ def input_lines(file: StoredFile, search: str | None) -> Lines:
 def result_lines(batch: StoredBatch, search: str | None, *, ok: bool) -> Lines:
     """The lines of a batch's output file (`ok`) or error file, in order of completion."""
     where, values = _searched("x.batch = ? AND x.ok = ?", (batch.key, ok), "l.custom_id", search)
-    # CROSS JOIN keeps SQLite from starting anywhere but at the index of results.
+    # CROSS JOIN makes SQLite start at the index of results.
     source = (
         "results x CROSS JOIN requests r ON r.key = x.request"
         f" CROSS JOIN lines l ON l.file = {batch.file:d} AND l.line = r.line"
@@ -123,7 +124,7 @@ def result_lines(batch: StoredBatch, search: str | None, *, ok: bool) -> Lines:
 
 
 def ordered_results(batch: StoredBatch, search: str | None, status: str | None) -> Lines:
-    """Every request of a batch in order of input, with what went in and what came out."""
+    """Every request of a batch in order of input, with its input and outcome."""
     where, values = _searched("r.batch = ?", (batch.key,), "l.custom_id", search)
     if status:
         where, values = f"{where} AND r.state = ?", (*values, status)
@@ -163,7 +164,7 @@ def _output_line(request_id: bytes, custom_id: str, status: int, body: bytes) ->
 
 
 def _error_line(request_id: bytes, custom_id: str, _status: int | None, reason: bytes) -> bytes:
-    # The reason is itself JSON and travels as a string, as the real server sends it.
+    # The reason is JSON itself and sent as a string, as on the real server.
     return (
         b'{"id":"batch_req_%b","custom_id":%b,"response":null,"error":{"code":null,'
         b'"message":%b}}\n' % (_uuid(request_id).encode(), _json(custom_id), _json(reason.decode()))

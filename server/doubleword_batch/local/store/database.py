@@ -1,8 +1,8 @@
 """The database file: private, migrated, written by one thread and read by another.
 
 The event loop never waits for the disk: `write` and `read` run a plain function with the right
-connection on its own thread. WAL lets reads go on beside a write and beside other processes. The
-schema stands at the end.
+connection on its own thread. WAL lets reads continue during a write and beside other processes. The
+schema is at the end.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-_NOT_USABLE = "Check the folder's rights and free space, or set another DOUBLEWORD_BATCH_HOME."
+_NOT_USABLE = "Check the folder's permissions and free space, or set another DOUBLEWORD_BATCH_HOME."
 _DAMAGED = (
-    "The file is damaged: put a copy of it back, or move it away with those beside it. Answers that"
-    " were fetched are kept with their jobs; its batches are lost with it."
+    "The file is damaged: restore it from a copy, or move it away with the files beside it."
+    " Answers that were fetched are kept with their jobs; its batches are lost with it."
 )
 _BUSY_SECONDS = 30
 _WAL_BYTES_KEPT = 16_000_000
@@ -37,8 +37,8 @@ _WAL_BYTES_KEPT = 16_000_000
 class LocalDatabase:
     """The local server's SQLite file.
 
-    Every function handed to `write` runs inside one transaction that takes the write lock at
-    its start, so what it reads cannot change before it writes.
+    Every function passed to `write` runs inside one transaction that takes the write lock at its
+    start, so what it reads cannot change before it writes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -99,7 +99,7 @@ async def _run_in(thread: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
     try:
         running = asyncio.get_running_loop().run_in_executor(thread, work)
     except RuntimeError:
-        # The thread runs since the file was opened: the interpreter is ending, and nobody waits.
+        # The thread has run since the file was opened: the interpreter is ending, and nobody waits.
         raise asyncio.CancelledError from None
     return await running
 
@@ -111,13 +111,13 @@ def _transaction(connection: sqlite3.Connection) -> "Generator[None]":
         yield
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:  # some errors, such as a full disk, have ended it already
+        if connection.in_transaction:  # some errors, such as a full disk, have already ended it
             connection.execute("ROLLBACK")
         raise
 
 
 def _make_private(path: Path) -> None:
-    # SQLite gives its -wal and -shm files the rights of the main file.
+    # SQLite gives its -wal and -shm files the permissions of the main file.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o600))
     path.chmod(0o600)
 
@@ -130,10 +130,10 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
+        connection.execute("PRAGMA secure_delete = ON")  # deleted data is overwritten
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_KEPT}")
         connection.create_function("new_uuid", 0, lambda: uuid.uuid4().bytes)
-        # SQLite's own unixepoch would shut out the SQLite of still common systems.
+        # SQLite's own unixepoch is missing in SQLite versions that are still common.
         connection.create_function("epoch_now", 0, lambda: int(time.time()))
     except BaseException:
         connection.close()
@@ -159,7 +159,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
                 connection.execute("INSERT INTO migrations (name) VALUES (?)", (name,))
 
 
-# Append-only: a step that has been released is never edited, a change is a new step at the end.
+# Append-only: a released step is never edited; a change is a new step at the end.
 _MIGRATIONS: tuple[tuple[str, str], ...] = (
     (
         "0001_files",

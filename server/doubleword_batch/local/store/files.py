@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 KEPT_SECONDS = 30 * 24 * 3600
-"""How long what came in is kept, unless asked otherwise."""
+"""How long an uploaded file is kept by default."""
 _OUTPUT_TOKENS_SAMPLED = 100
 _RESULTS_LOOKED_AT = 10_000
 
@@ -24,7 +24,7 @@ class InputLine:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file as the API shows it, and the keys that lead to its content."""
+    """A file as the API shows it, with the keys of its content."""
 
     key: int
     id: str
@@ -37,7 +37,7 @@ class StoredFile:
     batch: int | None
 
     def as_json(self) -> dict[str, Any]:
-        """The API's object: `expires_at` is left out where there is none."""
+        """The API's object; `expires_at` is left out if there is none."""
         shown: dict[str, Any] = {
             "id": self.id,
             "object": "file",
@@ -74,8 +74,8 @@ def add_input_file(
 ) -> StoredFile:
     """Store an input file and its lines.
 
-    `lines` is read once and may raise in the middle: the surrounding transaction then takes
-    everything back.
+    `lines` is read once and may raise in the middle: the surrounding transaction then undoes
+    everything.
     """
     expires_at = now + (KEPT_SECONDS if life_seconds is None else life_seconds)
     key = connection.execute(
@@ -88,7 +88,7 @@ def add_input_file(
         ((key, n, x.custom_id, x.url, x.model, x.body) for n, x in enumerate(lines, 1)),
     )
     connection.execute("UPDATE files SET requests = ? WHERE key = ?", (stored.rowcount, key))
-    connection.execute(  # once, for every estimate: reading all lines takes its time
+    connection.execute(  # once, for all estimates: reading all lines takes time
         "INSERT INTO file_models (file, model, embeddings, requests, body_bytes)"
         " SELECT file, model, url = '/v1/embeddings', count(*), sum(length(body)) FROM lines"
         " WHERE file = ? GROUP BY 1, 2, 3",
@@ -98,7 +98,7 @@ def add_input_file(
 
 
 def find_file(connection: sqlite3.Connection, file_id: str) -> StoredFile | None:
-    """The file of this id, unless there is none or it has expired."""
+    """The file with this id, unless it does not exist or has expired."""
     row = connection.execute(f"{_SELECT} WHERE f.id = ? AND {_ALIVE}", (file_id,)).fetchone()
     return None if row is None else StoredFile(*row)
 
@@ -112,7 +112,7 @@ def list_files(
     purpose: str | None,
     search: str | None,
 ) -> list[StoredFile]:
-    """At most `limit` files behind the file `after`; an `after` that is unknown is ignored."""
+    """At most `limit` files after the file `after`; an unknown `after` is ignored."""
     conditions, values = [_ALIVE], list[Any]()
     if after is not None:
         row = connection.execute("SELECT key FROM files WHERE id = ?", (after,)).fetchone()
@@ -134,13 +134,13 @@ def list_files(
 
 
 def delete_file(connection: sqlite3.Connection, file: StoredFile, now: int) -> set[int]:
-    """Delete a file; with an input file, its unfinished batches are cancelled, and all stay.
+    """Delete a file; for an input file, its unfinished batches are cancelled, but all batches stay.
 
     What nobody can read any more is erased: the requests and answers of an input file that is
-    deleted with all result files of its batches.
+    deleted together with all result files of its batches.
 
     Returns:
-        The keys of the batches that were cancelled.
+        The keys of the cancelled batches.
     """
     batches = connection.execute("SELECT key FROM batches WHERE file = ?", (file.key,)).fetchall()
     if not batches:
@@ -165,7 +165,7 @@ def delete_file(connection: sqlite3.Connection, file: StoredFile, now: int) -> s
 
 
 def _erase_unreadable(connection: sqlite3.Connection, key: int) -> None:
-    """Erase an input file's lines and its batches' answers, if nothing leads to them any more."""
+    """Erase an input file's lines and its batches' answers if nothing refers to them any more."""
     is_unreadable = connection.execute(
         "SELECT 1 FROM files WHERE key = ? AND deleted_at IS NOT NULL AND NOT EXISTS"
         " (SELECT 1 FROM batches b JOIN files r ON r.batch = b.key WHERE b.file = ?)",
@@ -239,6 +239,6 @@ def _usual_output_tokens(connection: sqlite3.Connection, model: str) -> float | 
 
 
 def containing(text: str) -> str:
-    """A LIKE pattern (ESCAPE backslash) for "contains this text", whatever the text holds."""
+    """A LIKE pattern (ESCAPE backslash) for "contains this text", whatever the text is."""
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"%{escaped}%"

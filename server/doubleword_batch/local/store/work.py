@@ -1,7 +1,7 @@
-"""The work of batches: which requests are to be run, and what came of them.
+"""The work of batches: which requests are to be run, and their outcomes.
 
 A request is pending, claimed (`in_progress`) or done. A result is stored only while its request is
-claimed, so it is stored once.
+claimed, so it is stored only once.
 """
 
 # ruff: noqa: S608  # statements are put together from fixed fragments; values are parameters
@@ -29,7 +29,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a request: an answer's JSON body, or the JSON reason of a failure."""
+    """The outcome of a request: an answer's JSON body, or the JSON reason of a failure."""
 
     key: int
     batch: int
@@ -55,7 +55,7 @@ _OPEN = (
 
 
 def has_work(connection: sqlite3.Connection, now: float, validating: frozenset[int]) -> bool:
-    """Whether `claim` would do anything; a read, for idle times."""
+    """Whether `claim` would do anything; only reads, for idle times."""
     rows = connection.execute(
         f"SELECT key, in_progress_at IS NULL OR finalizing_at IS NOT NULL FROM batches"
         f" WHERE {_OPEN}"
@@ -72,7 +72,7 @@ def has_work(connection: sqlite3.Connection, now: float, validating: frozenset[i
 
 
 def _advance(connection: sqlite3.Connection, now: int, validating: frozenset[int]) -> None:
-    # The requests of new batches into the queue, and finished batches out of `finalizing`.
+    # Queues the requests of new batches, and moves finished batches out of `finalizing`.
     connection.execute(
         "UPDATE batches SET completed_at = CASE WHEN completed > 0 THEN ? END,"
         "                   failed_at = CASE WHEN completed = 0 THEN ? END"
@@ -100,10 +100,10 @@ def claim(
     now: float,
     validating: frozenset[int],
 ) -> list[Claim]:
-    """Advance batches, and claim requests, those of the nearest deadline first.
+    """Advance batches, and claim requests, those with the nearest deadline first.
 
-    At most `limit`, and no more once their bodies have reached `limit_bytes`. The batches in
-    `validating` do not begin yet.
+    At most `limit`, and no more once their bodies have reached `limit_bytes`. Batches in
+    `validating` do not start yet.
     """
     _advance(connection, int(now), validating)
     claims: list[Claim] = []
@@ -137,7 +137,7 @@ def record(
     postponed: Iterable[Postponed],
     now: int,
 ) -> None:
-    """Store results and requeue postponed requests; those no longer claimed are passed over."""
+    """Store results and requeue postponed requests; ignore those no longer claimed."""
     sums: dict[int, _Sums] = {}
     for result in results:
         if _store_result(connection, result):
