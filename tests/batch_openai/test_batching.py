@@ -197,7 +197,7 @@ async def test_a_state_directory_that_cannot_be_used_fails_every_caller(tmp_path
 
 
 async def test_a_client_that_cannot_even_start_leaves_nobody_waiting(monkeypatch):
-    # A stand-in for a broken installation: the engine's own modules cannot be imported.
+    # A stand-in for a broken installation: the modules of the batching thread cannot be imported.
     monkeypatch.setitem(sys.modules, "doubleword_batch.batch_openai.dispatcher", None)
     client = quick()
     with pytest.raises(ImportError):

@@ -212,11 +212,11 @@ def test_a_client_that_is_dropped_ends_its_thread_though_its_loop_never_closes(s
     loop = asyncio.new_event_loop()
     owner = Owner()
     loop.run_until_complete(chat_call(owner.client, "a"))
-    (engine,) = [t for t in set(threading.enumerate()) - before if t.name == "batch-calls"]
+    (batching_thread,) = [t for t in set(threading.enumerate()) - before if t.name == "batch-calls"]
     del owner
     gc.collect()
-    engine.join(DEADLINE_SECONDS)
-    assert not engine.is_alive()
+    batching_thread.join(DEADLINE_SECONDS)
+    assert not batching_thread.is_alive()
     loop.close()
 
 

@@ -9,7 +9,12 @@ from anyio import fail_after
 
 from batch_openai.conftest import DEADLINE_SECONDS, batches_of, chat_call, quick
 from doubleword_batch import DoublewordBatchError
-from doubleword_batch.batch_openai import BatchCallError, CallTimeoutError, batch_task, engine
+from doubleword_batch.batch_openai import (
+    BatchCallError,
+    CallTimeoutError,
+    batch_task,
+    batching_thread,
+)
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.local.executors.base import Completion, RequestFailed
 from doubleword_batch.local.executors.faults import Match, RequestFault, ServerFault
@@ -129,7 +134,7 @@ async def test_a_call_past_its_deadline_fails_and_its_batch_goes_on(
     faulty, home, tmp_path, monkeypatch
 ):
     clock, store = Clock(), Store(home)
-    monkeypatch.setattr(engine, "time", clock)
+    monkeypatch.setattr(batching_thread, "time", clock)
     monkeypatch.setattr(batch_task, "time", clock)
     gate = tmp_path / "gate"
     held = RequestFault(fault="hold", until=str(gate), match=Match(contains="held"))
@@ -251,4 +256,4 @@ async def test_the_key_is_in_no_error_and_no_repr(unused_url):
     while error is not None:
         chain.append(f"{error!r} {error} {vars(error)}")
         error = error.__cause__
-    assert key not in "".join([*chain, repr(client._state.shared.engine.settings)])
+    assert key not in "".join([*chain, repr(client._state.shared.batching_thread.settings)])

@@ -1,6 +1,6 @@
 """A program that forks: the child's calls are answered, or say at once why they cannot be.
 
-Neither the engine's thread nor SQLite outlives a fork. A child that opens a store which its parent
+Neither the batching thread nor SQLite outlives a fork. A child that opens a store which its parent
 has open loses what it writes there as soon as the parent closes it.
 """
 

@@ -12,7 +12,7 @@ from anyio import fail_after
 from batch_openai.conftest import DEADLINE_SECONDS, chat_call, quick
 from batch_openai.test_proxy import QUICK, counted
 from doubleword_batch.batch_openai.answer_cache import AnswerCache
-from doubleword_batch.batch_openai.engine import BatchEngine
+from doubleword_batch.batch_openai.batching_thread import BatchingThread
 from doubleword_batch.batch_openai.proxy import proxy_running
 from doubleword_batch.local.executors.faults import RequestFault, ServerFault
 from doubleword_batch.settings import Settings
@@ -105,22 +105,22 @@ async def test_equal_calls_given_up_keep_a_request_each(faulty, gate):
 
 async def test_a_request_that_was_taken_over_answers_nobody_else(faulty, settings, gate):
     with faulty(**held_at("POST /v1/files", gate)) as server:
-        engine = BatchEngine(settings, QUICK)
+        batching_thread = BatchingThread(settings, QUICK)
         try:
-            first = engine.begin(*ASKED)
+            first = batching_thread.begin(*ASKED)
             while first.job_row is None:
                 await asyncio.sleep(0.01)
             first.future.cancel()
-            engine.release(first)
-            second = engine.begin(*ASKED)
+            batching_thread.release(first)
+            second = batching_thread.begin(*ASKED)
             while second.leader is None:
                 await asyncio.sleep(0.01)
             gate.touch()
-            await engine.response_of(second)
+            await batching_thread.response_of(second)
             assert await requests_of(server) == 1
-            await engine.response_of(engine.begin(*ASKED))
+            await batching_thread.response_of(batching_thread.begin(*ASKED))
         finally:
-            await engine.close()
+            await batching_thread.close()
         assert await requests_of(server) == 2
 
 
@@ -240,25 +240,25 @@ async def test_a_call_made_again_while_the_row_of_its_first_is_freed_gets_that_r
         known = real(cache, ws, calls)
         if late:
             told = threading.Event()
-            engine.release(late.pop())
-            engine._loop.call_soon_threadsafe(told.set)
+            batching_thread.release(late.pop())
+            batching_thread._loop.call_soon_threadsafe(told.set)
             assert told.wait(DEADLINE_SECONDS)
         return known
 
     monkeypatch.setattr(AnswerCache, "look_up", look_up)
     with faulty() as server:
-        engine = BatchEngine(settings, QUICK)
+        batching_thread = BatchingThread(settings, QUICK)
         try:
-            first = engine.begin(*ASKED)
-            answer = await engine.response_of(first)
+            first = batching_thread.begin(*ASKED)
+            answer = await batching_thread.response_of(first)
             if not is_first_look:
-                gone = engine.begin(*ASKED[:2], ASKED[2].replace(b'"a"', b'"b"'))
-                await engine.response_of(gone)
-                engine.release(gone)
+                gone = batching_thread.begin(*ASKED[:2], ASKED[2].replace(b'"a"', b'"b"'))
+                await batching_thread.response_of(gone)
+                batching_thread.release(gone)
             late.append(first)
-            again = await engine.response_of(engine.begin(*ASKED))
+            again = await batching_thread.response_of(batching_thread.begin(*ASKED))
         finally:
-            await engine.close()
+            await batching_thread.close()
         assert again.body == answer.body
         assert await requests_of(server) == (1 if is_first_look else 2)
 
@@ -269,38 +269,38 @@ async def test_a_row_that_is_freed_while_the_repeat_waits_for_others_is_taken_ov
     """Whoever had it was noticed to be gone only when the repeat had come."""
     waiting = replace(QUICK, batch_window_seconds=0.8)
     with faulty() as server:
-        engine = BatchEngine(settings, waiting)
+        batching_thread = BatchingThread(settings, waiting)
         try:
-            first = engine.begin(*ASKED)
-            answer = await engine.response_of(first)
-            again = engine.begin(*ASKED)
+            first = batching_thread.begin(*ASKED)
+            answer = await batching_thread.response_of(first)
+            again = batching_thread.begin(*ASKED)
             await asyncio.wait({again.future}, timeout=0.2)
-            engine.release(first)
-            assert (await engine.response_of(again)).body == answer.body
+            batching_thread.release(first)
+            assert (await batching_thread.response_of(again)).body == answer.body
         finally:
-            await engine.close()
+            await batching_thread.close()
         assert await requests_of(server) == 1
 
 
 async def test_a_call_given_up_after_its_repeat_came_is_taken_over(faulty, settings, gate):
     """The hang-up is noticed late: the repeat waits for others by then, and the first is sent."""
     with faulty(**held_at("POST /v1/files", gate)) as server:
-        engine = BatchEngine(settings, replace(QUICK, batch_window_seconds=2))
+        batching_thread = BatchingThread(settings, replace(QUICK, batch_window_seconds=2))
         try:
             async with asyncio.timeout(60):
-                first = engine.begin(*ASKED)
+                first = batching_thread.begin(*ASKED)
                 while first.job_row is None:
                     await asyncio.sleep(0.01)  # a poll
-                again = engine.begin(*ASKED)
+                again = batching_thread.begin(*ASKED)
                 while again.key is None:  # not looked at yet
                     await asyncio.sleep(0.01)
                 await asyncio.wait({again.future}, timeout=0.2)
                 first.future.cancel()
-                engine.release(first)
+                batching_thread.release(first)
                 while again.leader is None:
                     await asyncio.sleep(0.01)
                 gate.touch()
-                assert (await engine.response_of(again)).body
+                assert (await batching_thread.response_of(again)).body
         finally:
-            await engine.close()
+            await batching_thread.close()
         assert await requests_of(server) == 1

@@ -238,8 +238,8 @@ async def test_the_rules_of_a_provider_are_told_by_the_address():
     key_function = {"api_key": lambda: soon("k")}
     hosted = quick(base_url="https://api.doubleword.ai/v1", **key_function)
     openais = quick(base_url="https://api.openai.com/v1", **key_function)
-    assert hosted._state.shared.engine.settings.provider == "doubleword"
-    assert openais._state.shared.engine.settings.provider == "openai"
+    assert hosted._state.shared.batching_thread.settings.provider == "doubleword"
+    assert openais._state.shared.batching_thread.settings.provider == "openai"
 
 
 async def test_openai_s_own_headers_of_the_environment_bring_no_key_to_another(

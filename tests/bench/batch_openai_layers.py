@@ -20,9 +20,9 @@ from openai.types.chat import ChatCompletion
 
 from doubleword_batch.batch_openai import BatchOpenAI
 from doubleword_batch.batch_openai.batcher import BatchingOptions
+from doubleword_batch.batch_openai.batching_thread import BatchingThread
 from doubleword_batch.batch_openai.call import deliver
 from doubleword_batch.batch_openai.credentials import Credentials, resolve_settings
-from doubleword_batch.batch_openai.engine import BatchEngine
 from doubleword_batch.jobs.sync.response import CallResponse
 
 ACCESS = {"api_key": "k", "base_url": "http://127.0.0.1:9/v1"}
@@ -44,7 +44,7 @@ def arguments_of(number):
     return {"model": "m", "messages": [{"role": "user", "content": question}]}
 
 
-class InstantEngine(BatchEngine):
+class InstantThread(BatchingThread):
     """Takes calls in and answers all of them once the last one has come."""
 
     def __init__(self, calls):
@@ -61,9 +61,9 @@ class InstantEngine(BatchEngine):
 
 
 def answered_at_once(calls):
-    """A client whose engine is an instant one."""
+    """A client whose calls are answered at once."""
     client = BatchOpenAI(**ACCESS)
-    client._state.shared.engine = InstantEngine(calls)
+    client._state.shared.batching_thread = InstantThread(calls)
     return client
 
 
@@ -116,7 +116,7 @@ async def measured(calls, runs):
     layers = {
         "a task that does nothing": nothing,
         "the body as JSON, the answer as a ChatCompletion": typed_answer,
-        "BatchOpenAI, an engine that answers at once": through_sdk(answered_at_once(calls)),
+        "BatchOpenAI, a thread that answers at once": through_sdk(answered_at_once(calls)),
         "AsyncOpenAI, a `request` that answers at once": through_sdk(Above(**ACCESS)),
         "AsyncOpenAI, a transport that answers at once": through_sdk(whole),
     }

@@ -1,7 +1,7 @@
 """Realtime code at batch prices: `BatchOpenAI`, and the proxy for programs in any language.
 
 Calls made at the same time run in batches; each caller gets its own answer as soon as it arrives.
-The path of a call: `client` or `proxy` accepts it, `engine` passes it to its own thread,
+The path of a call: `client` or `proxy` accepts it, `batching_thread` passes it to its own thread,
 `dispatcher` finds it an answer that was already paid for (`answer_cache`) or a group (`batcher`),
 each group becomes a job that `batch_task` submits and follows (`poller`), and `call` delivers the
 outcome to the caller's event loop. Only `client` and what it imports need the `openai` package.

@@ -130,7 +130,7 @@ class AnswerCache:
         return row.job not in self._own_jobs and place not in self._used
 
 
-class CallsUnderWay:
+class PendingCalls:
     """The calls of this run without an outcome so far, by key.
 
     A caller that gives up and calls again (a client's timeout, a program's own loop) waits for the
@@ -139,14 +139,14 @@ class CallsUnderWay:
 
     def __init__(self) -> None:
         self._latest: dict[bytes, ref[Call]] = {}
-        self._given_up = defaultdict[bytes, deque[Call]](deque)
+        self._abandoned = defaultdict[bytes, deque[Call]](deque)
         self._swept_at = _KEPT_AT_LEAST
         self._latest_swept_at = _NOTED_AT_LEAST
 
     @property
-    def has_given_up(self) -> bool:
+    def has_abandoned(self) -> bool:
         """Whether there are abandoned calls whose request an equal call may take over."""
-        return bool(self._given_up)
+        return bool(self._abandoned)
 
     def add(self, calls: Iterable[Call]) -> None:
         """Note calls that have, or will have, their own row."""
@@ -156,12 +156,12 @@ class CallsUnderWay:
             self._latest = living
             self._latest_swept_at = max(_NOTED_AT_LEAST, 2 * len(living))
 
-    def give_up(self, call: Call) -> None:
+    def abandon(self, call: Call) -> None:
         """Note that no caller waits for the call any more."""
         if call.key is None:
             return
-        self._given_up[call.key].append(call)
-        if len(self._given_up) > self._swept_at:
+        self._abandoned[call.key].append(call)
+        if len(self._abandoned) > self._swept_at:
             self._sweep()
 
     def take(self, key: bytes, *, share: bool) -> Call | None:
@@ -170,32 +170,32 @@ class CallsUnderWay:
         With `share`, this includes a call whose own caller still waits, or seems to: a program that
         repeats its call may have hung up unnoticed.
         """
-        given_up = self.given_up(key)
-        if given_up is not None or not share:
-            return given_up
+        abandoned = self.take_abandoned(key)
+        if abandoned is not None or not share:
+            return abandoned
         noted = self._latest.get(key)
         latest = None if noted is None else noted()
         if latest is not None:
             latest = latest.leader or latest
         return None if latest is None or latest.has_outcome else latest
 
-    def given_up(self, key: bytes) -> Call | None:
+    def take_abandoned(self, key: bytes) -> Call | None:
         """A call for which nobody waits any more, so an equal call may have its request."""
-        calls = self._given_up.get(key)
+        calls = self._abandoned.get(key)
         while calls:
             call = calls.popleft()
             if not calls:
-                del self._given_up[key]
+                del self._abandoned[key]
             if not (call.has_outcome or call.is_wanted):
                 return call
         return None
 
     def _sweep(self) -> None:
         """Forget abandoned calls that have their outcome."""
-        for key, calls in list(self._given_up.items()):
+        for key, calls in list(self._abandoned.items()):
             if all(call.has_outcome for call in calls):
-                del self._given_up[key]
-        self._swept_at = max(_KEPT_AT_LEAST, 2 * len(self._given_up))
+                del self._abandoned[key]
+        self._swept_at = max(_KEPT_AT_LEAST, 2 * len(self._abandoned))
 
 
 def has_retry(calls: Iterable[Call]) -> bool:

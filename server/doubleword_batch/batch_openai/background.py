@@ -175,7 +175,7 @@ class ResponseTask(BatchTask):
             await self._deliver_finished(self._response_id, self.waiting)
         return has_ended
 
-    def _as_asked(self, found: list[tuple[int, Outcome]]) -> list[tuple[int, Outcome]]:
+    def _in_asked_form(self, found: list[tuple[int, Outcome]]) -> list[tuple[int, Outcome]]:
         return [(row, _as_answer_to(self.waiting[row], outcome)) for row, outcome in found]
 
 

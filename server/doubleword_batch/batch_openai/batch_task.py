@@ -246,7 +246,7 @@ class BatchTask:
             self._fail_if_nothing_ran(run)
         return run.is_terminal
 
-    def _as_asked(self, found: list[tuple[int, Outcome]]) -> list[tuple[int, Outcome]]:
+    def _in_asked_form(self, found: list[tuple[int, Outcome]]) -> list[tuple[int, Outcome]]:
         """The outcomes of rows in the form their callers asked for."""
         return found
 
@@ -266,7 +266,7 @@ class BatchTask:
 
         found = await in_thread(outcomes)
         waiting = self.waiting
-        finished = self._as_asked([outcome for outcome in found if outcome[0] in waiting])
+        finished = self._in_asked_form([outcome for outcome in found if outcome[0] in waiting])
         # Callers leave `waiting` only when all outcomes exist: an error before that reaches them
         # all.
         deliver((waiting.pop(row), outcome) for row, outcome in finished)
@@ -312,7 +312,7 @@ class BatchTask:
                     if caller.deadline >= earliest or not caller.is_waiting:
                         continue
                     if caller.deadline <= now:
-                        caller.tell(self._too_late(row))
+                        caller.time_out(self._too_late(row))
                     else:
                         earliest = caller.deadline
             await asyncio.sleep(earliest - now)

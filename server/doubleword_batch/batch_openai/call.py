@@ -101,7 +101,7 @@ class Call(msgspec.Struct, eq=False, weakref=True):
     is_retry: bool = False
     leader: "Call | None" = None
     followers: "list[Call] | None" = None
-    is_told: bool = False
+    has_timed_out: bool = False
     has_outcome: bool = False
     former_key: bytes | None = None
 
@@ -113,14 +113,14 @@ class Call(msgspec.Struct, eq=False, weakref=True):
     @property
     def is_wanted(self) -> bool:
         """Whether any caller still waits for it."""
-        if not (self.is_told or self.future.done()):
+        if not (self.has_timed_out or self.future.done()):
             return True
         return self.followers is not None and any(call.is_waiting for call in self.followers)
 
     @property
     def is_waiting(self) -> bool:
         """Whether its own caller still waits."""
-        return not (self.is_told or self.future.done())
+        return not (self.has_timed_out or self.future.done())
 
     @property
     def callers(self) -> "list[Call]":
@@ -136,9 +136,9 @@ class Call(msgspec.Struct, eq=False, weakref=True):
             leader.followers.append(caller)
         self.followers = None
 
-    def tell(self, error: Exception) -> None:
+    def time_out(self, error: Exception) -> None:
         """Give an error to this caller alone; the request goes on for a caller that repeats it."""
-        self.is_told = True
+        self.has_timed_out = True
         self.delivery.put([(self.future, error)])
 
 

@@ -1,7 +1,7 @@
 """Sends the requests of batches with the caller's HTTP client, or with the caller's key function.
 
-Both belong to the callers' event loop: each request is built and sent there, and the engine's loop
-reads its response.
+Both belong to the callers' event loop: each request is built and sent there, and the batching
+thread's loop reads its response.
 """
 
 import asyncio
@@ -72,15 +72,15 @@ class CallerTransport:
 
     async def send(self, request: TransportRequest) -> TransportResponse:
         """Send, and return as soon as the headers have come; from any event loop."""
-        engine_loop = asyncio.get_running_loop()
+        batching_loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_RESPONSE_SECONDS) as time_limit:
                 body = request.body
                 if body is not None and not isinstance(body, bytes):
                     body = _Upload(
                         body,
-                        engine_loop,
-                        lambda: time_limit.reschedule(engine_loop.time() + _RESPONSE_SECONDS),
+                        batching_loop,
+                        lambda: time_limit.reschedule(batching_loop.time() + _RESPONSE_SECONDS),
                     )
                 response = await self._in_callers_loop(self._send(request, body))
         except TimeoutError as error:
@@ -246,16 +246,16 @@ class CallerTransport:
 
 
 class _Upload:
-    """A body whose pieces are made in the engine's loop; iterable once per try."""
+    """A body whose pieces are made in the batching thread's loop; iterable once per try."""
 
     def __init__(
         self,
         body: AsyncIterable[bytes],
-        engine_loop: asyncio.AbstractEventLoop,
+        batching_loop: asyncio.AbstractEventLoop,
         on_piece: Callable[[], None],
     ) -> None:
         self._body = body
-        self._engine_loop = engine_loop
+        self._batching_loop = batching_loop
         self._on_piece = on_piece
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -265,7 +265,7 @@ class _Upload:
             self._on_piece()
             return await anext(pieces, None)
 
-        while (piece := await run_in_loop(self._engine_loop, following())) is not None:
+        while (piece := await run_in_loop(self._batching_loop, following())) is not None:
             yield piece
 
 
@@ -291,7 +291,7 @@ async def _single_piece(content: bytes) -> AsyncIterator[bytes]:
 def _weakly(key_function: KeyFunction) -> KeyFunction:
     """The same function; a method is not kept alive, because its object may hold the client.
 
-    Otherwise the client could never be freed, and its engine never stopped.
+    Otherwise the client could never be freed, and its thread never stopped.
     """
     if not ismethod(key_function):
         return key_function

@@ -18,18 +18,18 @@ from openai.resources.chat.completions import AsyncCompletions
 from openai.types.chat import ChatCompletion
 
 from doubleword_batch.batch_openai import sdk_internals as sdk
-from doubleword_batch.batch_openai.admission import (
-    cap_against_live,
-    endpoint_of,
+from doubleword_batch.batch_openai.batchable import (
+    batch_endpoint_of,
     headers_of,
     is_live_inference,
-    reason_against,
+    live_cap_error,
+    why_not_batchable,
 )
 from doubleword_batch.batch_openai.batcher import BatchingOptions
+from doubleword_batch.batch_openai.batching_thread import local_address
 from doubleword_batch.batch_openai.call import CallFailedError, is_retry
 from doubleword_batch.batch_openai.client_state import ClientState
 from doubleword_batch.batch_openai.credentials import without_foreign_key
-from doubleword_batch.batch_openai.engine import local_address
 from doubleword_batch.batch_openai.errors import BatchCallError, as_sdk_error
 from doubleword_batch.batch_openai.plain_body import plain_body
 from doubleword_batch.batch_openai.streaming import as_stream
@@ -211,7 +211,7 @@ class BatchOpenAI(openai.AsyncOpenAI):
     async def close(self) -> None:
         """Close; callers that still wait get an error, and what runs at the provider goes on."""
         if self._state.shared is not None:
-            await self._state.shared.engine.close()
+            await self._state.shared.batching_thread.close()
         await super().close()
 
     async def request(  # pyright: ignore[reportIncompatibleMethodOverride]  # overloads only
@@ -223,14 +223,14 @@ class BatchOpenAI(openai.AsyncOpenAI):
         stream_cls: Any = None,
     ) -> Any:
         """The SDK's one path for every request."""
-        endpoint = endpoint_of(options)
+        endpoint = batch_endpoint_of(options)
         if endpoint is None and not is_live_inference(options):
             return await self._live(cast_to, options, stream=stream, stream_cls=stream_cls)
         error = self._error_against(endpoint, options)
         if error is None:
             return await self._batched(cast_to, options, stream=stream, stream_cls=stream_cls)
         if self._sends_live:
-            error = cap_against_live(self._state.settings)
+            error = live_cap_error(self._state.settings)
             if error is None:
                 return await self._live(cast_to, options, stream=stream, stream_cls=stream_cls)
         raise as_sdk_error(self, error, self.url_of(options.url)) from error
@@ -250,8 +250,8 @@ class BatchOpenAI(openai.AsyncOpenAI):
         if shared.uses_callers_loop:
             self._state.affinity.bind()
         named = model if isinstance(model, str) else ""
-        call = shared.engine.begin(endpoint, named, body, is_retry=is_retry)
-        return await shared.engine.response_of(call)
+        call = shared.batching_thread.begin(endpoint, named, body, is_retry=is_retry)
+        return await shared.batching_thread.response_of(call)
 
     async def answer_of(
         self,
@@ -291,7 +291,7 @@ class BatchOpenAI(openai.AsyncOpenAI):
             return self._state.live_only
         reason = "the Batch API does not have this endpoint"
         if endpoint is not None:
-            reason = reason_against(options)
+            reason = why_not_batchable(options)
         if reason is None:
             return None
         return CallFailedError(
@@ -309,7 +309,7 @@ class BatchOpenAI(openai.AsyncOpenAI):
         if stream:
             without_stream.pop("stream", None)
             without_stream.pop("stream_options", None)
-        endpoint = endpoint_of(options) or ""
+        endpoint = batch_endpoint_of(options) or ""
         encoded = _encoded(without_stream, options)
         headers = {name.lower(): value for name, value in headers_of(options).items()}
         response = await self._response_in_time(
@@ -352,8 +352,13 @@ class BatchOpenAI(openai.AsyncOpenAI):
             self._state.affinity.bind()
         except DoublewordBatchError as error:
             raise as_sdk_error(self, error, self.url_of(options.url)) from error
-        if self._state.shared is not None and not self._state.shared.engine.settings.base_url:
-            self.base_url, self.api_key = await self._state.shared.engine.run(local_address)
+        if (
+            self._state.shared is not None
+            and not self._state.shared.batching_thread.settings.base_url
+        ):
+            self.base_url, self.api_key = await self._state.shared.batching_thread.run(
+                local_address
+            )
         return await super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
 
 

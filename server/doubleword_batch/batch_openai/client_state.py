@@ -1,4 +1,4 @@
-"""A client's configuration, and the engine that it shares with its copies."""
+"""A client's configuration, and the batching thread that it shares with its copies."""
 
 import weakref
 from collections.abc import Mapping, Sequence
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from doubleword_batch.batch_openai.batcher import BatchingOptions
+from doubleword_batch.batch_openai.batching_thread import BatchingThread
 from doubleword_batch.batch_openai.credentials import Credentials, live_only_error, resolve_settings
-from doubleword_batch.batch_openai.engine import BatchEngine
 from doubleword_batch.batch_openai.loop_affinity import LoopAffinity
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.lazy_workspace import HttpOptions
@@ -25,13 +25,13 @@ _CONNECTION_ARGUMENTS = frozenset(
 )
 
 
-class SharedEngine:
-    """What a client and its copies share; the engine stops with the last of them."""
+class SharedThread:
+    """What a client and its copies share; the batching thread stops with the last of them."""
 
-    def __init__(self, engine: BatchEngine, *, uses_callers_loop: bool) -> None:
-        self.engine = engine
+    def __init__(self, batching_thread: BatchingThread, *, uses_callers_loop: bool) -> None:
+        self.batching_thread = batching_thread
         self.uses_callers_loop = uses_callers_loop
-        weakref.finalize(self, engine.stop)
+        weakref.finalize(self, batching_thread.stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class ClientState:
         live_only: the error that says why it only makes live calls.
         http_client: the caller's.
         affinity: the event loop of its live calls and of that HTTP client.
-        shared: an engine to share; None to start a new one.
+        shared: a batching thread to share; None to start a new one.
     """
 
     options: BatchingOptions
@@ -54,7 +54,7 @@ class ClientState:
     live_only: ConfigError | None
     http_client: "AsyncClient | None"
     affinity: LoopAffinity
-    shared: SharedEngine | None = None
+    shared: SharedThread | None = None
 
     @classmethod
     def of(
@@ -116,7 +116,7 @@ class ClientState:
     def started(
         self, headers: Mapping[str, str], query: Sequence[tuple[str, str]]
     ) -> "ClientState":
-        """The same with an engine, unless it has one to share or only makes live calls.
+        """The same with a batching thread, unless it has one to share or only makes live calls.
 
         Headers and query are sent with every request of its batches, as with its live calls.
         """
@@ -138,6 +138,6 @@ class ClientState:
                 authorization=authorization or key_function,
             )
         http_options = HttpOptions(headers=headers, custom_transport=transport)
-        engine = BatchEngine(self.settings, self.options, http_options)
-        shared = SharedEngine(engine, uses_callers_loop=transport is not None)
+        batching_thread = BatchingThread(self.settings, self.options, http_options)
+        shared = SharedThread(batching_thread, uses_callers_loop=transport is not None)
         return replace(self, shared=shared)

@@ -1,4 +1,4 @@
-"""Turns calls into rows of jobs, in the engine's own event loop.
+"""Turns calls into rows of jobs, in the batching thread's own event loop.
 
 A call first looks for a row that was already paid for; otherwise it waits in a group. Each group
 that is passed on becomes a job and a `BatchTask`, while the next group fills.
@@ -10,8 +10,7 @@ from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from doubleword_batch.batch_openai.admission import admitted
-from doubleword_batch.batch_openai.answer_cache import AnswerCache, CallsUnderWay, has_retry
+from doubleword_batch.batch_openai.answer_cache import AnswerCache, PendingCalls, has_retry
 from doubleword_batch.batch_openai.background import ResponseTask, as_response_body
 from doubleword_batch.batch_openai.batch_task import (
     FIRST_POLL_SHARE,
@@ -20,6 +19,7 @@ from doubleword_batch.batch_openai.batch_task import (
     LinesRejectedError,
     outcome_of,
 )
+from doubleword_batch.batch_openai.batchable import within_limits
 from doubleword_batch.batch_openai.batcher import Batcher, BatchingOptions
 from doubleword_batch.batch_openai.call import (
     Call,
@@ -28,7 +28,7 @@ from doubleword_batch.batch_openai.call import (
     unexpected_failure,
 )
 from doubleword_batch.batch_openai.poller import Poller
-from doubleword_batch.batch_openai.table_task import TableTask
+from doubleword_batch.batch_openai.table_job_task import TableJobTask
 from doubleword_batch.errors import DoublewordBatchError, InputError
 from doubleword_batch.jobs.call_jobs import (
     bodies_of,
@@ -52,7 +52,7 @@ _REQUEST_RETRY_SECONDS = 60.0  # how long the client retries one request
 
 
 class Dispatcher:
-    """Takes calls in the engine's event loop; `http_options` say how requests are sent."""
+    """Takes calls in the batching thread's event loop; `http_options` say how requests are sent."""
 
     def __init__(
         self, settings: Settings, options: BatchingOptions, http_options: HttpOptions | None = None
@@ -64,7 +64,7 @@ class Dispatcher:
             http_options=http_options,
         )
         self._cache = AnswerCache(share=options.share_identical, remember=options.remember_answers)
-        self._under_way = CallsUnderWay()
+        self._pending = PendingCalls()
         self._answered: list[Call] = []  # calls of one turn of the loop whose rows are in tables
         self._batcher: Batcher | None = None
         self._batch_tasks: dict[str, BatchTask] = {}
@@ -83,7 +83,7 @@ class Dispatcher:
             if self._batcher is None:
                 await in_thread(lambda _: forget_abandoned(ws))
             self._check_tier(ws)
-            calls = admitted(calls, ws.profile)
+            calls = within_limits(calls, ws.profile)
             known = await self._look_up(ws, calls)
         except DoublewordBatchError as error:
             deliver((call, error) for call in calls)
@@ -141,7 +141,7 @@ class Dispatcher:
         if leader.is_wanted:
             return
         if not leader.has_outcome:
-            self._under_way.give_up(leader)
+            self._pending.abandon(leader)
         self._free_row(leader)
 
     def _free_row(self, call: Call) -> None:
@@ -177,9 +177,9 @@ class Dispatcher:
         self, ws: "Workspace", known: dict[bytes, list[CallRow]], calls: list[Call]
     ) -> list[Call]:
         """The calls for which there is no row of an earlier call or of a table."""
-        may_share = self._options.share_identical or self._under_way.has_given_up
+        may_share = self._options.share_identical or self._pending.has_abandoned
         if not (known or may_share or has_retry(calls)):  # a first run has no rows yet
-            self._under_way.add(calls)
+            self._pending.add(calls)
             return calls
         return [call for call in calls if not self._try_reuse_row(ws, known, call)]
 
@@ -189,12 +189,10 @@ class Dispatcher:
         """Give the call the row of an earlier call or of a table; returns whether there was one."""
         if call.key is None:
             return False
-        leader = self._under_way.take(
-            call.key, share=call.is_retry or self._options.share_identical
-        )
+        leader = self._pending.take(call.key, share=call.is_retry or self._options.share_identical)
         if self._try_follow(call, leader):
             return True
-        self._under_way.add([call])
+        self._pending.add([call])
         return call.key in known and self._try_stored_row(ws, known, call)
 
     def _try_stored_row(
@@ -245,7 +243,9 @@ class Dispatcher:
 
     def _try_take_over(self, call: Call) -> bool:
         """Give the call the row of a call abandoned since; returns whether there was one."""
-        return call.key is not None and self._try_follow(call, self._under_way.given_up(call.key))
+        return call.key is not None and self._try_follow(
+            call, self._pending.take_abandoned(call.key)
+        )
 
     def _try_follow(self, call: Call, leader: Call | None) -> bool:
         """Let the call share the request and row of `leader`; returns whether it does."""
@@ -285,7 +285,7 @@ class Dispatcher:
     async def _start_batch(self, ws: "Workspace", group: Sequence[Call]) -> None:
         """Make a job of the calls that are still wanted, and follow it."""
         calls = _wanted(group)
-        if self._under_way.has_given_up:
+        if self._pending.has_abandoned:
             calls = [call for call in calls if not self._try_take_over(call)]
         late = self._cache.released_calls(calls)
         if late:  # their former callers left after these calls came
@@ -332,11 +332,13 @@ class Dispatcher:
     def _batch_task(
         self, ws: "Workspace", job: StoredJob, calls: dict[int, Call], *, is_of_table: bool = False
     ) -> BatchTask:
-        task_type = TableTask if is_of_table else ResponseTask if job.window == ASYNC else BatchTask
+        task_type = (
+            TableJobTask if is_of_table else ResponseTask if job.window == ASYNC else BatchTask
+        )
         batch_task = self._batch_tasks[job.name] = task_type(
             ws, self._options, job, calls, self._limits, self._poller_for(ws), self._free_row
         )
-        if isinstance(batch_task, TableTask):
+        if isinstance(batch_task, TableJobTask):
             batch_task.send = lambda calls: self._send(ws, calls)
         return batch_task
 

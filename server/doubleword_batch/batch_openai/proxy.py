@@ -21,8 +21,8 @@ from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from doubleword_batch.batch_openai.batcher import BatchingOptions
+from doubleword_batch.batch_openai.batching_thread import BatchingThread
 from doubleword_batch.batch_openai.call import is_retry
-from doubleword_batch.batch_openai.engine import BatchEngine
 from doubleword_batch.batch_openai.streaming import as_stream
 from doubleword_batch.errors import ApiError, ConfigError, DoublewordBatchError, InputError
 from doubleword_batch.jobs.sync.response import CallResponse
@@ -99,12 +99,12 @@ async def proxy_running(
     """The same inside a program, for as long as the block lasts."""
     import uvicorn
 
-    engine = BatchEngine(settings, options or BatchingOptions())
+    batching_thread = BatchingThread(settings, options or BatchingOptions())
     with listen_on(port, who="The proxy", backlog=_BACKLOG) as listener:
         _reject_own_address(settings, listener.getsockname()[1])
         server = uvicorn.Server(
             uvicorn.Config(
-                build_proxy(engine, key),
+                build_proxy(batching_thread, key),
                 loop="asyncio",
                 http=WatchedProtocol,
                 ws="none",
@@ -122,13 +122,13 @@ async def proxy_running(
             yield RunningProxy(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", serving)
         finally:
             server.should_exit = True
-            await engine.close()
+            await batching_thread.close()
             await serving
 
 
-def build_proxy(engine: BatchEngine, key: str | None) -> ASGIApp:
-    """The proxy as one ASGI application over an engine."""
-    routes = _Routes(engine)
+def build_proxy(batching_thread: BatchingThread, key: str | None) -> ASGIApp:
+    """The proxy as one ASGI application over a batching thread."""
+    routes = _Routes(batching_thread)
     app = Starlette(
         routes=[
             *(Route(endpoint, routes.call, methods=["POST"]) for endpoint in ENDPOINTS),
@@ -145,8 +145,8 @@ def build_proxy(engine: BatchEngine, key: str | None) -> ASGIApp:
 
 
 class _Routes:
-    def __init__(self, engine: BatchEngine) -> None:
-        self._engine = engine
+    def __init__(self, batching_thread: BatchingThread) -> None:
+        self._batching_thread = batching_thread
 
     async def call(self, request: Request) -> Response:
         """One call, answered when its batch has the response."""
@@ -160,27 +160,27 @@ class _Routes:
         await turns_of_the_loop()
         sent = {k: v for k, v in body.items() if k not in {"stream", "stream_options"}}
         model = sent.get("model")
-        call = self._engine.begin(
+        call = self._batching_thread.begin(
             endpoint,
             model if isinstance(model, str) else "",
             msgspec.json.encode(sent),
             is_retry=is_retry(request.headers),
         )
-        response = await unless_disconnected(request, self._engine.response_of(call))
+        response = await unless_disconnected(request, self._batching_thread.response_of(call))
         if response is None:
             if call.future.done() and not call.future.cancelled():
-                self._engine.release(call)
+                self._batching_thread.release(call)
             return Response(status_code=_NOBODY_READS)
-        request.scope[ON_UNREAD] = lambda: self._engine.release(call)
+        request.scope[ON_UNREAD] = lambda: self._batching_thread.release(call)
         return _reply(endpoint, body, response)
 
     async def models(self, _request: Request) -> Response:
         """The provider's models."""
-        return JSONResponse({"object": "list", "data": await self._engine.run(_models)})
+        return JSONResponse({"object": "list", "data": await self._batching_thread.run(_models)})
 
     async def model(self, request: Request) -> Response:
         """The model with that id."""
-        for model in await self._engine.run(_models):
+        for model in await self._batching_thread.run(_models):
             if model["id"] == request.path_params["model"]:
                 return JSONResponse(model)
         return _error_response(404, "The provider does not list this model.", "model_not_found")

@@ -40,7 +40,7 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
-class BatchEngine:
+class BatchingThread:
     """Batches the calls of any thread; starts with the first call."""
 
     def __init__(
@@ -63,7 +63,7 @@ class BatchEngine:
         self._longest_wait_seconds = options.longest_wait_seconds
         self.is_closed: bool = False
         self._is_of_parent = False
-        _engines.add(self)
+        _threads.add(self)
 
     def begin(self, endpoint: str, model: str, body: bytes, *, is_retry: bool = False) -> Call:
         """Begin a call; await its result with `response_of`.
@@ -100,16 +100,16 @@ class BatchEngine:
         self._notify(lambda dispatcher: dispatcher.release(call))
 
     async def run(self, work: "Callable[[Dispatcher], Awaitable[_T]]") -> _T:
-        """Run `work` in the engine's thread, such as finding the local server's address."""
+        """Run `work` in this thread, such as finding the local server's address."""
         self._start()
         loop = self._loop
         if loop is None or self.is_closed:
             raise self._closed()
 
-        async def in_engine() -> _T:
+        async def in_thread() -> _T:
             return await work(self._dispatcher)
 
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(in_engine(), loop))
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(in_thread(), loop))
 
     async def close(self) -> None:
         """Stop; callers that still wait get an error. What runs at the provider goes on."""
@@ -233,12 +233,12 @@ async def local_address(dispatcher: "Dispatcher") -> tuple[str, str]:
     return workspace.client.base_url, discovery.bearer_token(workspace.store.home)
 
 
-_engines: "weakref.WeakSet[BatchEngine]" = weakref.WeakSet()
+_threads: "weakref.WeakSet[BatchingThread]" = weakref.WeakSet()
 
 
 def _leave_all_to_parent() -> None:
-    for engine in list(_engines):
-        engine.leave_to_parent()
+    for batching_thread in list(_threads):
+        batching_thread.leave_to_parent()
 
 
 if hasattr(os, "register_at_fork"):

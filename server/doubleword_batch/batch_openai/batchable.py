@@ -29,7 +29,7 @@ _WITHOUT_EFFECT = frozenset(
 """Headers that do not change the response to a request."""
 
 
-def endpoint_of(options: "FinalRequestOptions") -> str | None:
+def batch_endpoint_of(options: "FinalRequestOptions") -> str | None:
     """The endpoint whose batches can run a request; None for one that goes to the live API."""
     endpoint = "/v1/" + options.url.strip("/")
     return endpoint if options.method.lower() == "post" and endpoint in ENDPOINTS else None
@@ -41,7 +41,7 @@ def is_live_inference(options: "FinalRequestOptions") -> bool:
     return options.method.lower() == "post" and path.startswith(_LIVE_INFERENCE)
 
 
-def cap_against_live(settings: "Settings | None") -> InputError | None:
+def live_cap_error(settings: "Settings | None") -> InputError | None:
     """Why a model call must not be sent live although a human has set a cap; None without a cap.
 
     Args:
@@ -69,7 +69,7 @@ def headers_of(options: "FinalRequestOptions") -> dict[str, str]:
     return {name: value for name, value in given.items() if isinstance(value, str)}
 
 
-def reason_against(options: "FinalRequestOptions") -> str | None:
+def why_not_batchable(options: "FinalRequestOptions") -> str | None:
     """Why this request cannot run in a batch, or None if it can."""
     if options.files or getattr(options, "content", None) is not None:
         return "it carries a file"
@@ -86,7 +86,7 @@ def reason_against(options: "FinalRequestOptions") -> str | None:
     return None
 
 
-def admitted(calls: Sequence[Call], profile: Profile) -> list[Call]:
+def within_limits(calls: Sequence[Call], profile: Profile) -> list[Call]:
     """The calls within the provider's limits; the other callers get the error that says why."""
     within_limits: list[Call] = []
     for call in calls:

@@ -15,7 +15,7 @@ _ROWS_AT_ONCE = 500
 _log = logging.getLogger(__name__)
 
 
-class TableTask(BatchTask):
+class TableJobTask(BatchTask):
     """A table's job and the calls that wait for its rows; otherwise like `BatchTask`.
 
     The owner of the job may cancel it, or run its rows again with other parameters. So a call whose
@@ -40,14 +40,14 @@ class TableTask(BatchTask):
             async with self._limits.collecting:
                 lacks_lines = (await collect(self.job)).waiting > 0
             self._ended_rows = -1 if lacks_lines else news
-        await self._deliver_seen()
+        await self._deliver_answered()
         return ended == len(runs) and not lacks_lines
 
-    async def _deliver_seen(self) -> None:
+    async def _deliver_answered(self) -> None:
         """Deliver the answers that are there, and release callers who no longer wait."""
         waiting = self.waiting
         rows = list(waiting)
-        answered, waits = await in_thread(lambda _: _seen(self.job, rows))
+        answered, waits = await in_thread(lambda _: _answered_and_pending(self.job, rows))
         deliver((waiting.pop(row), outcome) for row, outcome in answered if row in waiting)
         self._send_alone([row for row in rows if row in waiting and row not in waits])
 
@@ -64,7 +64,7 @@ class TableTask(BatchTask):
         seen: dict[int, Call] = {}
         while any(seen.get(row) is not call for row, call in self.waiting.items()):
             seen |= self.waiting
-            await self._deliver_seen()
+            await self._deliver_answered()
         if all(run.is_terminal for run in self.job.batch_runs()):
             self._send_alone(list(self.waiting))
         else:
@@ -84,7 +84,9 @@ class TableTask(BatchTask):
             self.send(calls)
 
 
-def _seen(job: StoredJob, rows: list[int]) -> tuple[list[tuple[int, Outcome]], set[int]]:
+def _answered_and_pending(
+    job: StoredJob, rows: list[int]
+) -> tuple[list[tuple[int, Outcome]], set[int]]:
     """The answers to the original requests, by row, and the rows that still wait for theirs."""
     answered: list[tuple[int, Outcome]] = []
     waits: set[int] = set()
