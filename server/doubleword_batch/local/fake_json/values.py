@@ -1,8 +1,8 @@
 """Generates a value that conforms to a JSON Schema; the same seed gives the same value.
 
-Keywords that constrain a value directly are obeyed while it is made. Those that can only be checked
-on the finished value (`not`, `oneOf`, `if`, ...) are satisfied by trying several seeds and keeping
-the first valid value.
+Most keywords are obeyed while a value is made. What can only be judged on the finished value (`not`,
+`oneOf`, `if`, an enum beside bounds, ...) is met by trying several seeds and keeping the first value
+that validates.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,11 +25,6 @@ _MOST_VALUES = 500
 _MOST_ITEMS = 10_000
 _MOST_STEPS = 100_000
 _SPARE_ITEMS = 2
-_JUDGED = (
-    b'"allOf"', b'"contains"', b'"dependencies"', b'"dependentRequired"', b'"dependentSchemas"',
-    b'"if"', b'"multipleOf"', b'"not"', b'"oneOf"', b'"pattern"', b'"patternProperties"',
-    b'"propertyNames"', b'"unevaluatedProperties"', b'"uniqueItems"',
-)  # fmt: skip
 _ENDLESS = 1_000_000
 _MOST_BACKTRACKS = 10_000
 _PATTERN_BYTES = 1 << 20
@@ -53,18 +48,22 @@ def conforming_value(schema: dict[str, Any], seed: int) -> Any:
     Raises:
         UnusableSchemaError: it is not a schema, nothing conforms to it, or only what is too large.
     """
-    encoded = msgspec.json.encode(schema)
-    validator = _validator(encoded)
-    judged = any(keyword in encoded for keyword in _JUDGED)
+    validator = _validator(msgspec.json.encode(schema))
     schemas = _FlatSchemas(schema)
-    try:
-        for number in range(_TRIES if judged else 1):
+    reason = "no value was found that conforms to the schema"
+    for number in range(_TRIES):
+        try:
             value = _Maker(schemas, Random(f"{seed}:{number}")).value(schema)  # noqa: S311
-            if not judged or validator.is_valid(value):
+        except RecursionError:
+            raise UnusableSchemaError(
+                "the schema cannot be used: no value that conforms to it comes to an end"
+            ) from None
+        except (LookupError, TypeError, ValueError) as error:
+            reason = f"the schema cannot be used: {error}"
+        else:
+            if validator.is_valid(value):
                 return value
-    except (RecursionError, LookupError, TypeError, ValueError) as error:
-        raise UnusableSchemaError(f"the schema cannot be used: {error}") from None
-    raise UnusableSchemaError("no value was found that conforms to the schema")
+    raise UnusableSchemaError(reason)
 
 
 @lru_cache(maxsize=64)
@@ -142,7 +141,10 @@ class _Maker:
         properties: dict[str, Any] = schema.get("properties", {})
         required: list[str] = schema.get("required", [])
         musts = frozenset(required)
-        names = [name for name in properties if name in musts or self._is_wanted()]
+        free = schema.get("maxProperties", _MOST_ITEMS) - len(musts)
+        wanted = [name for name in properties if name not in musts and self._is_wanted()]
+        chosen = musts.union(wanted[: max(0, free)])
+        names = [name for name in properties if name in chosen]
         names += [name for name in required if name not in properties]
         made = {name: self.value(self._property(schema, name)) for name in names}
         is_map = not properties and is_object(schema.get("additionalProperties"))
@@ -273,7 +275,7 @@ class _FlatSchemas:
         return max(heights) + max((1 + self.height(part, seen) for part in needed), default=0)
 
     def _target(self, reference: Any) -> Any:
-        if not isinstance(reference, str) or not f"{reference}/".startswith("#/"):
+        if not f"{reference}/".startswith("#/"):
             raise ValueError(f"the reference {reference!r} is not a path inside the schema")
         target: Any = self._root
         for step in reference.removeprefix("#").split("/")[1:]:
