@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 
 import openai
 import pytest
@@ -37,6 +37,10 @@ async def files_and_batches(client):
     return [file async for file in client.files.list()] + await batches_of(client)
 
 
+def user(*parts):
+    return {"role": "user", "content": list(parts)}
+
+
 def count_in(path, query):
     with closing(sqlite3.connect(path)) as database:
         return database.execute(f"SELECT count(*) FROM {query}").fetchone()[0]  # noqa: S608
@@ -66,6 +70,82 @@ async def test_calls_go_alone_without_file_or_batch_and_come_back_typed(faulty):
     assert response.output_text
 
 
+IMAGE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+DETAILED = {"type": "image_url", "image_url": {"url": "https://example.com/b", "detail": "low"}}
+FORMAT = {"name": "answer", "schema": {"type": "object"}, "strict": True}
+COUNTERPARTS = {
+    "a text and images": (
+        {"messages": [user({"type": "text", "text": "What is it?"}, IMAGE, DETAILED)]},
+        {
+            "input": [
+                user(
+                    {"type": "input_text", "text": "What is it?"},
+                    {"type": "input_image", "image_url": "https://example.com/a.png"},
+                    {
+                        "type": "input_image",
+                        "image_url": "https://example.com/b",
+                        "detail": "low",
+                    },
+                )
+            ]
+        },
+    ),
+    "a schema": (
+        {"response_format": {"type": "json_schema", "json_schema": FORMAT}},
+        {"text": {"format": {"type": "json_schema", **FORMAT}}},
+    ),
+    "any JSON": (
+        {"response_format": {"type": "json_object"}},
+        {"text": {"format": {"type": "json_object"}}},
+    ),
+    "a tool that must be called": (
+        {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "look_up"}}},
+        {
+            "tools": [{"type": "function", **TOOL["function"]}],
+            "tool_choice": {"type": "function", "name": "look_up"},
+        },
+    ),
+    "an effort and a length": (
+        {"reasoning_effort": "low", "max_completion_tokens": 7},
+        {"reasoning": {"effort": "low"}, "max_output_tokens": 7},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COUNTERPARTS)
+@respx.mock
+async def test_a_chat_call_is_sent_in_the_words_of_a_response(name, unused_url):
+    given, sent = COUNTERPARTS[name]
+    message = {"type": "message", "content": [{"type": "output_text", "text": name}]}
+    ended = {"id": "resp_1", "object": "response", "status": "completed", "output": [message]}
+    begun = respx.post(f"{unused_url}/responses").respond(200, json=ended)
+    async with quick(**ASYNC, base_url=unused_url, api_key="k", batch_provider="doubleword") as c:
+        chat = await c.chat.completions.create(
+            model="chat-1", **{"messages": [user({"type": "text", "text": name})]} | given
+        )
+    assert chat.choices[0].message.content == name
+    body = json.loads(begun.calls.last.request.content)
+    assert {field: body[field] for field in sent} == sent
+    assert "messages" not in body
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"),
+    [("max_output_tokens", "length"), ("content_filter", "content_filter")],
+)
+@respx.mock
+async def test_an_answer_that_broke_off_says_why_as_a_chat_completion_does(
+    reason, finish, unused_url
+):
+    message = {"type": "message", "content": [{"type": "output_text", "text": "Once upon"}]}
+    ended = {"id": "resp_1", "object": "response", "status": "incomplete", "output": [message]}
+    ended["incomplete_details"] = {"reason": reason}
+    respx.post(f"{unused_url}/responses").respond(200, json=ended)
+    async with quick(**ASYNC, base_url=unused_url, api_key="k", batch_provider="doubleword") as c:
+        (choice,) = (await chat_call(c, reason)).choices
+    assert (choice.message.content, choice.finish_reason) == ("Once upon", finish)
+
+
 async def test_no_bill_is_looked_for_where_there_is_no_batch(faulty, home):
     with faulty():
         async with quick(**ASYNC) as client:
@@ -90,6 +170,34 @@ async def test_what_has_no_counterpart_runs_in_a_batch(faulty):
         assert singles_at(server) == 0
     assert len(chat.choices) == 2
     assert embedding.data
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}
+CUSTOM = {"type": "custom", "custom": {"name": "write"}}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"messages": [user(IMAGE | {"type": "video_url"})]},
+        {"messages": [{"role": "assistant", "content": [{"type": "text", "text": "yes"}]}]},
+        {"messages": [{"role": "assistant", "content": None, "tool_calls": [CALL]}]},
+        {"messages": [{"role": "tool", "content": "sunny"}]},
+        {"tools": [CUSTOM]},
+        {"seed": 1},
+    ],
+    ids=["another part", "an answer in parts", "a call", "a tool's answer", "a tool", "a seed"],
+)
+async def test_a_chat_call_that_no_response_can_ask_for_runs_in_a_batch(faulty, given):
+    with faulty(max_attempts=1) as server:
+        async with quick(**ASYNC) as client:
+            messages = [user({"type": "text", "text": str(given)})]
+            with suppress(openai.BadRequestError):  # the simulator knows no such tool
+                await client.chat.completions.create(
+                    model="chat-1", **{"messages": messages} | given
+                )
+            assert len(await batches_of(client)) == 1
+        assert singles_at(server) == 0
 
 
 async def test_a_call_of_an_earlier_run_is_not_paid_for_again(faulty):
