@@ -10,8 +10,10 @@ from time import monotonic
 import anyio
 import pytest
 
+from doubleword_batch import Faults, Jobs, LocalConfig, LocalServer
 from doubleword_batch.library import answer_tables, views
-from running_console import WAIT_SECONDS, finish, write_reviews
+from doubleword_batch.local.executors.faults import Match, RequestFault
+from running_console import WAIT_SECONDS, finish, running, settings_of, write_reviews
 
 ROW_NUMBERS = re.compile(r'/rows/(\d+)" data-drawer')
 
@@ -229,6 +231,85 @@ def test_while_all_rows_are_looked_through_the_page_says_so_and_then_goes_on(
     while "looked through" in (page := browser.get(searched)).text:
         assert monotonic() < until
     assert numbers(page) == [*range(60, 50, -1), 6]
+
+
+def table_at(browser, address):
+    """The page at an address once its table is there."""
+    until = monotonic() + WAIT_SECONDS
+    while "is being prepared" in (page := browser.get(address)).text:
+        assert monotonic() < until
+    return page
+
+
+def test_while_a_large_table_is_made_the_page_says_so_and_then_goes_on(
+    home, tmp_path, browser, monkeypatch
+):
+    name = anyio.run(lambda: finish(home, write_reviews(tmp_path, 5), prompt="See {{ review }}"))
+    gate, make = threading.Event(), answer_tables.snapshots.make_snapshot
+
+    def slow(*arguments):
+        gate.wait(WAIT_SECONDS)
+        return make(*arguments)
+
+    monkeypatch.setattr(answer_tables.snapshots, "make_snapshot", slow)
+    monkeypatch.setattr(answer_tables, "_MADE_AT_ONCE", 0)
+    for _ in range(2):
+        page = browser.get(f"/jobs/{name}/answers").text
+        assert "The table of answers is being prepared, once: 0 of 5 rows" in page
+    early = browser.get(f"/jobs/{name}/download", params={"format": "csv"})
+    assert early.status_code == 400
+    assert "still being prepared" in early.text
+    gate.set()
+    assert numbers(table_at(browser, f"/jobs/{name}/answers")) == [1, 2, 3, 4, 5]
+
+
+@pytest.fixture
+def gated(tmp_path):
+    """A job of four rows that runs: row 3 is answered once a gate is open, and row 4 by another."""
+    home, gates = tmp_path / "home", [tmp_path / "gate3", tmp_path / "gate4"]
+    holds = [
+        RequestFault(fault="hold", until=str(gate), match=Match(contains=f"number {row - 1}"))
+        for row, gate in zip((3, 4), gates, strict=True)
+    ]
+    source = write_reviews(tmp_path, 4)
+
+    async def submit():
+        async with Jobs(settings_of(home)) as jobs:
+            job = await jobs.create(str(source), prompt="{{ review }}")
+            await job.submit()
+            return job.name
+
+    config = LocalConfig(home=home, executor="simulate", faults=Faults(requests=tuple(holds)))
+    with LocalServer(config), running(home) as console, console.browser() as browser:
+        yield browser, anyio.run(submit), gates
+
+
+def test_a_large_table_of_a_running_job_says_that_it_is_old_and_is_never_taken_for_the_whole(
+    gated, monkeypatch
+):
+    browser, job, gates = gated
+    monkeypatch.setattr(answer_tables, "_MADE_AT_ONCE", 0)
+
+    def until(rows):
+        end = monotonic() + WAIT_SECONDS
+        while f"{rows} ok" not in browser.get(f"/jobs/{job}").text:
+            assert monotonic() < end
+            browser.get(f"/jobs/{job}/failures")  # this asks the provider
+
+    until(2)
+    answers = f"/jobs/{job}/answers"
+    assert table_at(browser, answers).text.count(">pending<") == 2
+    assert "More answers have come" not in browser.get(answers).text
+    gates[0].touch()
+    until(3)
+    old = browser.get(answers).text
+    assert "More answers have come since this table was prepared" in old
+    assert old.count(">pending<") == 2
+    anew = table_at(browser, re.search(r'href="([^"]+fresh=1[^"]*)"', old)[1]).text
+    assert anew.count(">pending<") == 1
+    gates[1].touch()
+    until(4)
+    assert ">pending<" not in table_at(browser, answers).text
 
 
 @pytest.mark.parametrize("number", ["0", "61", "-1", "1.5", "one", "²", "9" * 15, "9" * 5000])

@@ -56,6 +56,7 @@ class AnswerTables:
         """
         if (addition := self._addition_to(job.name)) is not None:
             return addition, False
+        was_just_made = self._has_just_been_made(job.name)
         version = await in_thread(lambda _: snapshots.snapshot_version(job))
         found = await in_thread(lambda _: snapshots.find_snapshot(job))
         if found is not None and found.version == version:
@@ -63,11 +64,19 @@ class AnswerTables:
         if (job.rows or 0) <= _MADE_AT_ONCE:
             made = await in_thread(lambda gone: snapshots.make_snapshot(job, lambda _: None, gone))
             return made, False
-        if found is not None and not fresh and not job.has_ended():
+        if found is not None and not job.has_ended() and (was_just_made or not fresh):
             return found, True
         return self._begun(job), False
 
-    def _begun(self, job: StoredJob) -> Snapshot | Preparing:
+    def _has_just_been_made(self, name: str) -> bool:
+        """Whether a table that was begun has come since; what made it fail is raised, once."""
+        if name not in self._making or not self._making[name][0].done():
+            return False
+        work, _ = self._making.pop(name)
+        work.result()
+        return True
+
+    def _begun(self, job: StoredJob) -> Preparing:
         if job.name not in self._making:
             progress = [0]
 
@@ -76,11 +85,7 @@ class AnswerTables:
 
             work = self._makers.submit(snapshots.make_snapshot, job, tell, self._closed.is_set)
             self._making[job.name] = work, progress
-            return Preparing(0, job.rows or 0)
-        work, progress = self._making[job.name]
-        if work.done():
-            del self._making[job.name]
-            return work.result()
+        _, progress = self._making[job.name]
         return Preparing(progress[0], job.rows or 0)
 
     async def begin_indexes(
