@@ -1,8 +1,8 @@
 """Generates a value that conforms to a JSON Schema; the same seed gives the same value.
 
-Most keywords are obeyed while a value is made. What can only be judged on the finished value (`not`,
-`oneOf`, `if`, an enum beside bounds, ...) is met by trying several seeds and keeping the first value
-that validates.
+Most keywords are obeyed while a value is made. What can only be judged on the finished value
+(`not`, `oneOf`, `if`, an enum beside bounds, ...) is met by trying several seeds and keeping the
+first value that validates.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,9 +51,9 @@ def conforming_value(schema: dict[str, Any], seed: int) -> Any:
     validator = _validator(msgspec.json.encode(schema))
     schemas = _FlatSchemas(schema)
     reason = "no value was found that conforms to the schema"
-    for number in range(_TRIES):
+    for attempt in range(_TRIES):
         try:
-            value = _Maker(schemas, Random(f"{seed}:{number}")).value(schema)  # noqa: S311
+            value = _Maker(schemas, Random(f"{seed}:{attempt}")).value(schema)  # noqa: S311
         except RecursionError:
             raise UnusableSchemaError(
                 "the schema cannot be used: no value that conforms to it comes to an end"
