@@ -1,6 +1,6 @@
-"""Bulk inference for AI agents over the Doubleword Batch API and every server of its shape.
+"""Bulk inference for AI agents over the Doubleword Batch API and compatible servers.
 
-The names of `__all__` are the library; each is imported when it is first used, so that the server
+The names in `__all__` are the library; each is imported when it is first used, so that the server
 and the command line start quickly.
 """
 

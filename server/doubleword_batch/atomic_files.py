@@ -1,15 +1,15 @@
-"""Files that appear whole or not at all.
+"""Writes files that appear whole or not at all.
 
-The content goes to a temporary file beside the target. Its name cannot be predicted, and a planted
-link cannot redirect it. It is synchronised to the disk and then renamed. If the writing ends before
-that, the target stays as it was and the temporary file is removed.
+The content goes to a temporary file beside the target, with an unpredictable name that a planted
+link cannot redirect. It is flushed to the disk and then renamed. If the writing fails before that,
+the target stays as it was and the temporary file is removed.
 
-On Windows a file that another program has open (a virus scanner, a synchroniser, Excel) is not
-replaced, renamed or removed. Most let go within a moment, so that is tried again for about two
-seconds (`open_files.py`); then the error says so.
+On Windows a file that another program has open (a virus scanner, a sync client, Excel) cannot be
+replaced, renamed or removed. Most programs close it within a moment, so this is retried for about
+two seconds (`open_files.py`); after that the error says so.
 
 Files outside the state directory are created and renamed in a folder that was opened without
-following links (`open_files.py`); their paths are resolved ones.
+following links (`open_files.py`); their paths are already resolved.
 """
 
 import errno
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 
 TRY_AGAIN = "try again"
 
-_SHORTEN_IT = "Choose a folder or a name with fewer, or switch long paths on in Windows"
+_SHORTEN_IT = "Choose a shorter folder or name, or enable long paths in Windows"
 _IS_WINDOWS = os.name == "nt"
 
 _COPIED_BYTES = 1 << 20
-_SHOWN_CHARACTERS = 24  # of the target's name: writers that add a suffix of their own still fit
+_SHOWN_CHARACTERS = 24  # of the target's name: leaves room for a suffix that a writer adds
 _FULL_ERRNO = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _FULL_WORDS = ("No space left", "File too large", "quota exceeded")
 
@@ -50,18 +50,18 @@ _FULL_WORDS = ("No space left", "File too large", "quota exceeded")
 def atomic_file(
     path: Path, *, private: bool = False, overwrite: bool = True, then: str = TRY_AGAIN
 ) -> Generator[BinaryIO]:
-    """Open a file for writing bytes; on leaving, it becomes `path`.
+    """Open a file for writing bytes; when the block ends, it becomes `path`.
 
     Args:
-        path: the target; its folder exists.
-        private: in the state directory, readable by the owner only; else as the umask says.
-        overwrite: False refuses a target that exists by then.
-        then: what to do when it could not be written and the reason is gone.
+        path: the target; its folder must exist.
+        private: in the state directory, readable by the owner only; otherwise as the umask says.
+        overwrite: False to refuse a target that exists by then.
+        then: what to do if it could not be written, once the cause is gone.
 
     Raises:
         InputError: code `output_exists`.
         StoreError: code `disk_full` or `not_written`, for every error of the operating system
-            inside.
+            inside the block.
     """
     with as_store_error(path, then):
         file = AtomicFile(path, private=private)
@@ -82,7 +82,7 @@ def write_bytes(
 
 
 def write_text(path: Path, text: str, *, private: bool = False, overwrite: bool = True) -> None:
-    """Write a whole file as UTF-8, line ends unchanged; errors as in `atomic_file`."""
+    """Write a whole file as UTF-8, with line ends unchanged; errors as in `atomic_file`."""
     write_bytes(path, text.encode(), private=private, overwrite=overwrite)
 
 
@@ -101,15 +101,15 @@ class AtomicFile:
 
     Args:
         path: the target; a resolved path, unless it is private.
-        private: in the state directory, readable by the owner only; else as the umask says.
+        private: in the state directory, readable by the owner only; otherwise as the umask says.
 
     Attributes:
         path: the target.
-        temporary: the name until `publish`.
+        temporary: its name until `publish`.
         stream: open for writing until `finish`.
 
     Raises:
-        OSError: from every method: it cannot be written, or a link stands in its path by now.
+        OSError: from every method: it cannot be written, or a link is in its path by now.
     """
 
     def __init__(self, path: Path, *, private: bool = False) -> None:
@@ -120,7 +120,7 @@ class AtomicFile:
             self.stream = _create(self.temporary, 0o600 if private else 0o666, folder)
 
     def finish(self) -> None:
-        """Close the file and put its content on the disk."""
+        """Close the file and flush its content to the disk."""
         self.stream.flush()
         os.fsync(self.stream.fileno())
         self.stream.close()
@@ -171,7 +171,7 @@ def publish_together(files: Sequence[AtomicFile]) -> None:
 
 
 def rename(path: Path, target: Path) -> None:
-    """Give a file, or a folder, of the state directory another name; a file there is replaced.
+    """Rename a file or folder of the state directory; a file with the new name is replaced.
 
     Raises:
         StoreError: code `not_written` or `disk_full`.
@@ -181,8 +181,8 @@ def rename(path: Path, target: Path) -> None:
 
 
 def sync_folder(folder: Path, opened: int | None = None) -> None:
-    """Make new names in a folder durable; `opened` is its descriptor, where it is open."""
-    with suppress(OSError):  # Windows does not open folders
+    """Make new names in a folder durable; `opened` is its descriptor, if it is open."""
+    with suppress(OSError):  # Windows cannot open folders
         name = folder if opened is None else "."
         descriptor = os.open(name, os.O_RDONLY, dir_fd=opened)
         try:
@@ -192,11 +192,11 @@ def sync_folder(folder: Path, opened: int | None = None) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Reject a target that cannot be written, before any work is spent on it.
+    """Reject a target that cannot be written, before any work is done for it.
 
-    A file is created beside it and removed: permissions, read-only and special file systems differ
-    too much to be checked in any other way. Its name is as long as the target's, as Windows counts
-    the whole path.
+    Creates a file beside it and removes it again: permissions, read-only and special file systems
+    differ too much to be checked in any other way. Its name is as long as the target's, because
+    Windows counts the whole path.
 
     Raises:
         InputError: code `not_written`.
@@ -220,7 +220,7 @@ def check_writable(path: Path) -> None:
 
 
 def output_exists(path: Path) -> InputError:
-    """The error for a target that exists already."""
+    """The error for a target that already exists."""
     return InputError(
         f"{path} exists and was left as it is.",
         hint="Give another output path, or set overwrite to replace it.",
@@ -231,12 +231,12 @@ def output_exists(path: Path) -> InputError:
 def not_written(path: Path, error: Exception, *, then: str = TRY_AGAIN) -> StoreError:
     """The error for a full disk (`disk_full`) or another failure to write (`not_written`).
 
-    One that only another program is in the way of is worth another try.
+    If only another program is in the way, the error is retryable.
 
     Args:
         path: the file or folder that was to be written.
         error: an OSError, or the error of a writer such as sqlite3 or DuckDB.
-        then: what to do once the reason is gone.
+        then: what to do once the cause is gone.
     """
     is_full = is_disk_full(error)
     held = isinstance(error, OSError) and may_be_in_use(error, path)
@@ -248,7 +248,7 @@ def not_written(path: Path, error: Exception, *, then: str = TRY_AGAIN) -> Store
         reason, advice = too_long, _SHORTEN_IT
     else:
         reason = _reason(error, path)
-        advice = "See that its folder exists and may be written to, or choose another one"
+        advice = "Check that its folder exists and is writable, or choose another one"
     return StoreError(
         f"{path} could not be written: {reason}.",
         hint=f"{advice}, then {then}.",
@@ -263,15 +263,15 @@ def as_store_error(path: Path, then: str = TRY_AGAIN) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is None:  # not of the operating system, such as a TimeoutError of ours
+        if error.errno is None:  # not from the operating system, such as our own TimeoutError
             raise
         raise not_written(path, error, then=then) from None
 
 
 def is_disk_full(error: Exception) -> bool:
-    """Whether an error says that the disk, a quota or a limit on a file's size is exhausted.
+    """Whether an error says that the disk, a quota or a limit on file size is exhausted.
 
-    Known by the errno of an OSError, by SQLite's result code, and by DuckDB's words for an errno.
+    Recognised by an OSError's errno, SQLite's result code, or DuckDB's text for an errno.
     """
     sqlite_code = getattr(error, "sqlite_errorcode", None)
     if sqlite_code is not None:
@@ -288,18 +288,18 @@ def is_disk_full(error: Exception) -> bool:
 
 
 def _too_long(error: Exception, path: Path) -> str | None:
-    """Why Windows says that a file is not there which was to be made; None if it is not that."""
+    """The reason, if a file could not be created because its path is too long for Windows."""
     if not (_IS_WINDOWS and isinstance(error, OSError) and error.errno == errno.ENOENT):
         return None
     names = (name for name in (error.filename, error.filename2) if isinstance(name, str))
     longest = max(map(units_of_windows, (str(path), *names)))
     if longest <= LONGEST_PATH_OF_WINDOWS:
         return None
-    return f"a path of {longest} characters is needed, and Windows takes {LONGEST_PATH_OF_WINDOWS}"
+    return f"the path has {longest} characters, and Windows allows {LONGEST_PATH_OF_WINDOWS}"
 
 
 def _reason(error: Exception, path: Path) -> str:
-    """The system's words; what was read for the file may have failed, and is named then."""
+    """The system's message; if reading another file failed, that file is named."""
     if not isinstance(error, OSError) or not error.strerror:
         return str(error)
     if not isinstance(error.filename, str):
@@ -314,7 +314,7 @@ def _temporary(path: Path) -> Path:
 
 
 def _at(path: Path, folder: int | None) -> Path | str:
-    """What names a file to the system: its name alone in a folder that is open, else its path."""
+    """The name to use for a file: its bare name in a folder that is open, otherwise its path."""
     return path if folder is None else path.name
 
 
@@ -336,7 +336,7 @@ def _create(path: Path, mode: int, folder: int | None) -> BinaryIO:
 def _name_if_free(temporary: Path, path: Path, folder: int | None) -> None:
     unfinished, target = _at(temporary, folder), _at(path, folder)
     try:
-        # Fails where the name is taken, unlike a rename.
+        # Fails if the name is taken, unlike a rename.
         os.link(unfinished, target, src_dir_fd=folder, dst_dir_fd=folder)
     except FileExistsError:
         raise output_exists(path) from None

@@ -1,4 +1,4 @@
-"""Trying again: pauses that grow, within a budget of time that progress renews."""
+"""Retries: growing pauses within a budget of time that progress renews."""
 
 import random
 import time
@@ -12,24 +12,24 @@ import anyio
 
 from doubleword_batch.errors import DoublewordBatchError
 
-_DOUBLINGS = 10  # enough to pass the longest pause; keeps 2**n small
+_DOUBLINGS = 10  # enough to exceed the longest pause; keeps 2**n small
 _T = TypeVar("_T")
 
 
 def without_jitter(_low: float, high: float) -> float:
-    """A `RetryClock.jitter` for waits that need none: one caller, or a pause that was announced."""
+    """A `RetryClock.jitter` for waits that need none: a single caller, or an announced pause."""
     return high
 
 
 @dataclass(frozen=True, slots=True)
 class RetryClock:
-    """The clock, the sleep and the chance of retries; tests bring their own.
+    """The clock, sleep and randomness of retries; tests bring their own.
 
     Attributes:
         now: monotonic seconds.
-        sleep: waits that many seconds.
+        sleep: waits for that many seconds.
         jitter: a number between its two arguments; uniform by default, so that many clients that
-            failed together do not come back together.
+            failed together do not return together.
     """
 
     now: Callable[[], float] = time.monotonic
@@ -38,21 +38,21 @@ class RetryClock:
 
 
 class RetryBudget:
-    """How long one piece of work goes on after failures.
+    """How long a piece of work is retried after failures.
 
-    The time runs from the first failure, not from the start of the work: a long upload that ends
-    in a 429 still has all of it. The n-th pause is drawn between 0 and
-    `first_pause_seconds * 2**(n-1)`, at most `longest_pause_seconds`; the last one is cut so that
-    the last try starts when the budget ends.
+    The time runs from the first failure, not from the start of the work: a long upload that ends in
+    a 429 still has all of it. The n-th pause is random between 0 and `first_pause_seconds *
+    2**(n-1)`, and at most `longest_pause_seconds`; the last pause is cut so that the last try
+    starts when the budget ends.
 
-    Budgets nest: one that is made inside another's work has no more time than that. A failure in
-    there starts the time of both, so that the outermost says how long all of it goes on.
+    Budgets nest: one that is created inside another's work has no more time than that one. A
+    failure inside starts the time of both, so the outermost decides how long everything goes on.
 
     Args:
         seconds: time from the first failure to the start of the last try; 0 to try once.
         clock: clock, sleep and jitter.
-        first_pause_seconds: the longest that the first pause can be.
-        longest_pause_seconds: the longest that any pause can be, unless a server asks for more.
+        first_pause_seconds: upper limit of the first pause.
+        longest_pause_seconds: upper limit of any pause, unless a server asks for more.
     """
 
     def __init__(
@@ -70,16 +70,16 @@ class RetryBudget:
         self._deadline: float | None = None
         self._failures = 0
         self._around = _AROUND.get()
-        self._started: list[RetryBudget] = []  # those around it whose time began with its failure
+        self._started: list[RetryBudget] = []  # enclosing budgets whose time began with its failure
 
     def renew(self) -> None:
-        """Start over with the whole budget, because there was progress; so do those around it."""
+        """Start over with the whole budget, because there was progress; enclosing budgets too."""
         self._start_over()
         for budget in self._around:
             budget.renew()
 
     def recovered(self) -> None:
-        """The work got through after all: its failures count no more, here or around it."""
+        """The work succeeded after all: its failures no longer count in any of the budgets."""
         self._start_over()
         for budget in self._started:
             budget.recovered()
@@ -89,10 +89,10 @@ class RetryBudget:
         """Count a failure and draw the pause before the next try, in seconds.
 
         Args:
-            at_least_seconds: what a server asks to wait; the drawn pause is added to it.
+            at_least_seconds: how long a server asks to wait; the drawn pause is added to it.
 
         Returns:
-            None when the next try would start after the end of the budget.
+            None if the next try would start after the end of the budget.
         """
         remaining = self.seconds_left()
         if remaining <= 0 or at_least_seconds > remaining:
@@ -110,11 +110,11 @@ class RetryBudget:
         """Wait before the next try, or raise `error` if there should be none.
 
         Args:
-            error: the failure; its `details["retry_after_seconds"]` is the least that is waited.
-            on_pause: told the failure and the seconds of the pause before it begins.
+            error: the failure; its `details["retry_after_seconds"]` is the minimum wait.
+            on_pause: called with the failure and the length of the pause, before it begins.
 
         Raises:
-            DoublewordBatchError: `error`, when it is not retryable or the budget is used up.
+            DoublewordBatchError: `error`, if it is not retryable or the budget is used up.
         """
         asked = float(error.details.get("retry_after_seconds") or 0.0)
         pause = self.next_pause(asked) if error.retryable else None
@@ -128,7 +128,7 @@ class RetryBudget:
         """Do `work` until it succeeds, fails for good, or the budget is used up.
 
         Args:
-            work: safe to repeat after an error that is retryable.
+            work: safe to repeat after a retryable error.
 
         Raises:
             DoublewordBatchError: the last failure.
@@ -144,7 +144,7 @@ class RetryBudget:
                 return result
 
     def seconds_left(self) -> float:
-        """Seconds left, here and around it; the time begins to run if it does not yet."""
+        """Seconds left, here and in enclosing budgets; starts the time if it does not run yet."""
         now = self._clock.now()
         if self._deadline is None:
             self._deadline = now + self._seconds
@@ -153,7 +153,7 @@ class RetryBudget:
 
     @property
     def is_unused(self) -> bool:
-        """Whether nothing has failed yet, or all of it went well in the end."""
+        """Whether nothing has failed yet, or all failures have been recovered from."""
         return self._deadline is None
 
     def _start_over(self) -> None:
@@ -166,7 +166,7 @@ _AROUND: ContextVar[tuple[RetryBudget, ...]] = ContextVar("_AROUND", default=())
 
 @contextmanager
 def within(*budgets: RetryBudget) -> Generator[None]:
-    """Work whose own budgets end with these, also in tasks that are begun inside."""
+    """Bounds the budgets of the work inside by these, also in tasks that are started inside."""
     token = _AROUND.set(budgets)
     try:
         yield
@@ -175,5 +175,5 @@ def within(*budgets: RetryBudget) -> Generator[None]:
 
 
 def budgets_around() -> tuple[RetryBudget, ...]:
-    """The budgets with which the work that runs now ends; for `within` where others carry it on."""
+    """The budgets that bound the current work; pass them to `within` if other tasks continue it."""
     return _AROUND.get()

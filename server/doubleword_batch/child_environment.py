@@ -1,4 +1,4 @@
-"""What a child process gets of our environment and terminal, and where its program is."""
+"""The environment and terminal that a child process inherits, and where its program is."""
 
 import os
 import re
@@ -14,16 +14,16 @@ _OF_A_KEY = re.compile(
     re.IGNORECASE,
 )
 _NOT_PASSED_ON = re.compile(r"^(?:DOUBLEWORD|OPENAI|ANTHROPIC|PYTHON|LD_PRELOAD)", re.IGNORECASE)
-_SHORTEST_KEY = 8  # shorter ones are also the values of switches
+_SHORTEST_KEY = 8  # shorter values are also those of switches
 
 
 def environment_without_keys(keeps: Callable[[str], object] = lambda _: False) -> dict[str, str]:
-    """Our environment without keys, settings of ours, and code of Python's variables.
+    """Our environment without keys, our own settings, and Python variables that load code.
 
-    A key is known by its variable's name, and by its value under any other.
+    A key is recognised by its variable's name, or by its value under any other name.
 
     Args:
-        keeps: tells the names of variables that stay, whatever they look like.
+        keeps: returns whether a variable of that name always stays.
     """
     of_keys = {name: value for name, value in os.environ.items() if _OF_A_KEY.search(name)}
     keys = {value for value in of_keys.values() if len(value) >= _SHORTEST_KEY}
@@ -35,10 +35,10 @@ def environment_without_keys(keeps: Callable[[str], object] = lambda _: False) -
 
 
 def program_in_path(name: str) -> str | None:
-    """The absolute path of a program in PATH, never one of the working directory."""
+    """The absolute path of a program in PATH, never one from the working directory."""
     folders = [f for f in os.get_exec_path() if os.path.isabs(f)]  # noqa: PTH117  # texts
     found = shutil.which(name, path=os.pathsep.join(folders))
-    if found is None or Path(found).absolute().parent == Path.cwd():  # where Windows looks first
+    if found is None or Path(found).absolute().parent == Path.cwd():  # Windows looks there first
         return None
     return str(Path(found).absolute())
 
@@ -51,12 +51,12 @@ class DetachedOptions(TypedDict, total=False):
 
 
 def detached(*, starts_others: bool = True) -> DetachedOptions:
-    """How to start a child that our keyboard interrupts do not reach and that opens no window.
+    """Options that start a child without our keyboard interrupts and without a window.
 
-    On Windows a child of a desktop host would open a window. One that starts programs gets a
-    console that is not shown, so that those open none. One that does not gets none at all: the host
-    of a console is a process of its own, may inherit our pipes, and outlives a child that is killed
-    while it starts, so that the end of its output is never seen.
+    On Windows a child of a desktop host would open a window. A child that starts programs gets a
+    hidden console, so that they do not open one. A child that does not gets none: the host of a
+    console is a process of its own, may inherit our pipes, and outlives a child that is killed
+    while it starts, so that the end of its output would never be seen.
 
     Args:
         starts_others: whether the child starts programs.

@@ -1,7 +1,7 @@
-"""A response body unpacked piece by piece: a small body cannot become a large one at once.
+"""Unpacks a response body piece by piece: a small body cannot become a large one at once.
 
-Only what was asked for is unpacked. A chain of encodings, or one that nobody asked for, is refused
-before anything of it is unpacked.
+Only requested encodings are unpacked. A chain of encodings, or one that was not requested, is
+refused before any of it is unpacked.
 """
 
 import zlib
@@ -10,24 +10,24 @@ from collections.abc import Iterator
 from doubleword_batch.errors import quote_untrusted
 
 ACCEPTED = "gzip, deflate"
-"""What requests ask for in `Accept-Encoding`."""
+"""The `Accept-Encoding` of our requests."""
 
 _PIECE_BYTES = 64 * 1024
 _GZIP_BITS = 16 + zlib.MAX_WBITS
 
 
 class EncodingError(ValueError):
-    """A body in an encoding that was not asked for, or that is not what it is said to be."""
+    """A body in an encoding that was not requested, or that is not what its header says."""
 
 
 class Unpacker:
     """Unpacks one body.
 
     Args:
-        content_encoding: the header's value, "" without one.
+        content_encoding: the header's value, "" if there is none.
 
     Raises:
-        EncodingError: it names another encoding, or several.
+        EncodingError: it names an unsupported encoding, or several.
     """
 
     def __init__(self, content_encoding: str) -> None:
@@ -36,17 +36,17 @@ class Unpacker:
         name = names[0] if names else ""
         if len(names) > 1 or name not in {"", "gzip", "x-gzip", "deflate"}:
             raise EncodingError(
-                f"is encoded as {quote_untrusted(content_encoding, 80)}, which was not asked for"
+                f"is encoded as {quote_untrusted(content_encoding, 80)}, which was not requested"
             )
         self._name = name
         self._unzip = zlib.decompressobj(_GZIP_BITS) if "gzip" in name else None
         self._has_begun = False
 
     def unpacked(self, data: bytes) -> Iterator[bytes]:
-        """What `data`, the next bytes of the body, unpack to, in pieces of at most 64 KiB.
+        """The unpacked content of `data`, the next bytes of the body, in pieces of at most 64 KiB.
 
         Raises:
-            EncodingError: they do not unpack.
+            EncodingError: they cannot be unpacked.
         """
         if not self._name:
             yield data
@@ -57,7 +57,7 @@ class Unpacker:
             try:
                 piece = self._unzip.decompress(data, _PIECE_BYTES)
             except zlib.error:
-                raise EncodingError(f"is not {self._name}, though it is said to be") from None
+                raise EncodingError(f"is not {self._name}, although its header says so") from None
             self._has_begun = True
             data = self._unzip.unconsumed_tail
             if self._unzip.eof:
@@ -72,14 +72,14 @@ class Unpacker:
         return self._unzip is None or not self._has_begun or self._unzip.eof
 
     def _next_member(self, data: bytes) -> bytes:
-        """Begin the next of several members, which gzip may have; other bytes are padding."""
+        """Begin the next member, since gzip may have several; other bytes are padding."""
         if self._name == "deflate" or not data.startswith(b"\x1f"):
             return b""
         self._unzip = zlib.decompressobj(_GZIP_BITS)
         return data
 
     def _rest(self) -> Iterator[bytes]:
-        """What the last bytes still hold when the room for one piece was used up."""
+        """What the last bytes still contain after one full piece."""
         while self._unzip is not None and not self._unzip.eof:
             piece = self._unzip.decompress(b"", _PIECE_BYTES)
             if not piece:
@@ -88,7 +88,7 @@ class Unpacker:
 
 
 def _deflate(data: bytes) -> "zlib._Decompress":  # pyright: ignore[reportPrivateUsage]
-    """For deflate, which servers send with zlib's header and without it."""
+    """For deflate, which servers send with or without zlib's header."""
     has_header = data[0] & 0x0F == zlib.DEFLATED and (
         len(data) == 1 or (data[0] << 8 | data[1]) % 31 == 0
     )

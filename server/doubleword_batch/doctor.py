@@ -1,6 +1,6 @@
-"""What is set up here, whether the provider answers, and what to do about any fault.
+"""Checks what is set up here and whether the provider answers, and says how to fix faults.
 
-`examine` changes nothing of the user's; no finding contains a key.
+`examine` changes nothing of the user's; findings never contain a key.
 """
 
 import shutil
@@ -37,21 +37,21 @@ _MAX_RETRY_SECONDS = 3.0
 _PARTS_NAMED = 3
 _MANY_BYTES = 1_000_000_000
 _TIGHT = 0.8
-"""From this share of the bound on, a person is told."""
+"""From this share of the limit on, the user is told."""
 _JOBS_LOOKED_AT, _JOBS_NAMED = 50, 5
 _CONTROL_LAYER_PATH = "/ai/v1"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was examined.
+    """The result of one check.
 
     Attributes:
-        subject: what was examined.
-        state: ok; note for what may be intended; wrong for what stops the work.
+        subject: what was checked.
+        state: ok; note for what may be intended; wrong for what prevents work.
         found: what is there.
         remedy: what to do; "" if nothing is to be done.
-        next: the call that helps; None where no call does.
+        next: the call that helps; None if no call does.
     """
 
     subject: str
@@ -62,7 +62,7 @@ class Finding:
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Examine everything, in the order in which it would fail."""
+    """Check everything, in the order in which it would fail."""
     return [
         *_configuration(settings),
         state_directory(settings.home),
@@ -81,7 +81,7 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "roots",
             "wrong",
-            "none: the working directory holds the home folder, or belongs to the system",
+            "none: the working directory contains the home folder, or belongs to the system",
             "List the folders that agents may use in DOUBLEWORD_BATCH_ROOTS.",
         )
     else:
@@ -96,14 +96,14 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         "spending",
         "ok" if capped else "note",
         ("caps: " + ", ".join(named) if named else "no cap")
-        + ("" if asked is None else f"; a person is asked above ${asked}")
+        + ("" if asked is None else f"; a person must approve jobs above ${asked}")
         + ("; read-only" if settings.read_only else ""),
         "" if capped else "Set DOUBLEWORD_BATCH_MAX_COST_USD: no agent can raise it.",
     )
 
 
 def state_directory(home: Path) -> Finding:
-    """Whether the state directory is its owner's alone, as far as this system tells."""
+    """Whether only its owner can open the state directory, as far as this system can tell."""
     from doubleword_batch.private_home import check_place, check_private
 
     try:
@@ -114,7 +114,7 @@ def state_directory(home: Path) -> Finding:
     except ConfigError as error:
         return Finding("state", "wrong", error.message, error.hint)
     except OSError as error:
-        found = f"{home} cannot be looked at: {error.strerror or error}."
+        found = f"{home} cannot be read: {error.strerror or error}."
         return Finding("state", "wrong", found, "Set DOUBLEWORD_BATCH_HOME to another folder.")
     if sys.platform != "win32":
         return Finding("state", "ok", f"{home}, open to its owner only")
@@ -124,7 +124,7 @@ def state_directory(home: Path) -> Finding:
     return Finding(
         "state",
         "note",
-        f"{home}, outside your profile; who may open it was not looked up",
+        f"{home}, outside your profile; who can open it was not checked",
         "See the Security tab of its properties, or unset DOUBLEWORD_BATCH_HOME.",
     )
 
@@ -153,7 +153,7 @@ def _store(ws: "Workspace") -> Finding:
 
 
 def _disk(ws: "Workspace") -> Finding:
-    """What the state directory holds, how large it is, and what of it may go."""
+    """What the state directory contains, how large it is, and what can be deleted."""
     from doubleword_batch.jobs.disk_quota import format_size, free_bytes, size_on_disk
 
     home = ws.store.home
@@ -178,7 +178,7 @@ def _disk(ws: "Workspace") -> Finding:
 
 
 def _what_may_go(ws: "Workspace", largest: list[str]) -> str:
-    """The line that deletes the largest jobs of which nothing would be lost."""
+    """The command that deletes the largest jobs whose deletion loses nothing."""
     from doubleword_batch.jobs.delete import would_be_lost
     from doubleword_batch.jobs.job import StoredJob
 
@@ -197,7 +197,7 @@ async def _answers(ws: "Workspace") -> list[Finding]:
         found = _wrong("answers", error)
         elsewhere = await _api_beside_the_page(ws) if isinstance(error, ProtocolError) else None
         if elsewhere:
-            remedy = f"The API of this server is at {elsewhere}: set DOUBLEWORD_BASE_URL to that."
+            remedy = f"The API of this server is at {elsewhere}: set DOUBLEWORD_BASE_URL to it."
             return [replace(found, remedy=remedy, next=None)]
         return [found]
     taken = (time.perf_counter() - began) * 1000
@@ -211,9 +211,9 @@ async def _answers(ws: "Workspace") -> list[Finding]:
 
 
 async def _api_beside_the_page(ws: "Workspace") -> str | None:
-    """Where the API is on a server whose address gave a web page: a self-hosted control layer's.
+    """The API's address if the base URL gave the web page of a self-hosted control layer.
 
-    That server gives its dashboard for every path but `/ai/v1`. The key is not sent to find out.
+    That server shows its dashboard for every path but `/ai/v1`. Looking does not send the key.
     """
     from doubleword_batch.api.client import BatchClient
 
@@ -266,7 +266,7 @@ def host_files(home: Path, platform: str = sys.platform) -> dict[str, tuple[Path
         "darwin": home / "Library/Application Support",
         "win32": home / "AppData/Roaming",
     }.get(platform, home / ".config")
-    # From the Microsoft Store it sees a folder of its own in place of AppData/Roaming.
+    # The Microsoft Store version sees its own folder in place of AppData/Roaming.
     packages = home / "AppData/Local/Packages"
     of_store = packages.glob("Claude_*/LocalCache/Roaming") if platform == "win32" else ()
     opencode = home / ".config/opencode"

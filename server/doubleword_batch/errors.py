@@ -1,4 +1,4 @@
-"""The errors that this package raises to its callers, and who acts on each of them.
+"""The errors that this package raises to its callers, and who has to act on each of them.
 
 ```
 DoublewordBatchError
@@ -13,15 +13,15 @@ DoublewordBatchError
 │   ├── RejectedError          400, 413, 415, 422 and every other 4xx
 │   ├── RateLimitedError       429   wait, then call again
 │   └── ServerError            5xx
-├── TransportError         no complete reply; `may_have_happened` says whether a write may be done
-├── ProtocolError          a reply that is not of this API: HTML, broken JSON, missing fields
+├── TransportError         no complete reply; `may_have_happened`: a write may be done
+├── ProtocolError          a reply that does not fit this API: HTML, broken JSON, missing fields
 └── StoreError             the state directory: locked, too new, damaged, full
 ```
 
 `BatchOpenAI` adds its own subclass and raises the exceptions of the `openai` SDK where programs
 expect those. Exceptions outside this tree are internal and do not leave the package. A failed row
-is not an exception: it is an outcome in the ledger. Text that a server or a model wrote is cut and
-quoted by `quote_untrusted` before it goes into a message.
+is not an exception: it is an outcome in the ledger. Text from a server or a model is cut and quoted
+by `quote_untrusted` before it goes into a message.
 """
 
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ class Next:
 
     Attributes:
         tool: the name of a tool, such as `get_status`.
-        arguments: what it is called with, complete.
+        arguments: all arguments to call it with.
     """
 
     tool: str
@@ -46,7 +46,7 @@ class Next:
 
 
 class ErrorFields(TypedDict, total=False):
-    """The keyword arguments of `DoublewordBatchError`, as its subclasses hand them on."""
+    """The keyword arguments of `DoublewordBatchError`, as its subclasses pass them on."""
 
     hint: str
     code: str | None
@@ -56,15 +56,14 @@ class ErrorFields(TypedDict, total=False):
 
 
 class DoublewordBatchError(Exception):
-    """Base of all errors of this package.
+    """Base class of all errors of this package.
 
     Attributes:
         code: stable, lower-case name of the failure (`"auth"`, `"rate_limited"`, ...); documented.
         message: what happened and why, in one or two sentences.
-        hint: what to do next, in words that hold for the library, the command line and the tools.
-        next: the call that helps; None where no call does. Each entry point
-            renders it in its own way.
-        retryable: whether the same call may succeed later unchanged.
+        hint: what to do next, worded for the library, the command line and the tools alike.
+        next: the call that helps; None if no call does. Each entry point renders it in its own way.
+        retryable: whether the same call, unchanged, may succeed later.
         details: small JSON-able facts (status, request id, line numbers); never a key.
     """
 
@@ -110,7 +109,7 @@ class ApiError(DoublewordBatchError):
 
     Attributes:
         status: the HTTP status.
-        request_id: the server's id of the request, if it sent one.
+        request_id: the server's id for the request, if it sent one.
     """
 
     def __init__(
@@ -203,8 +202,8 @@ class TransportError(DoublewordBatchError):
     """No complete reply arrived.
 
     Attributes:
-        may_have_happened: True when the request may have reached the server, so that a write
-            has to be looked for before it is sent again.
+        may_have_happened: True if the request may have reached the server, so that a write has to
+            be looked for before it is sent again.
     """
 
     default_code = "transport"
@@ -218,13 +217,13 @@ class TransportError(DoublewordBatchError):
 
 
 class ProtocolError(DoublewordBatchError):
-    """The reply is not one of this API: HTML from a proxy, broken JSON, a missing field."""
+    """The reply does not fit this API: HTML from a proxy, broken JSON, a missing field."""
 
     default_code = "unexpected_reply"
 
 
 class StoreError(DoublewordBatchError):
-    """The state directory cannot be used as it is."""
+    """The state directory cannot be used in its current state."""
 
     default_code = "store"
 
@@ -232,8 +231,8 @@ class StoreError(DoublewordBatchError):
 def quote_untrusted(text: str, limit: int = _QUOTED_CHARACTERS) -> str:
     """Cut and quote text that a server or a model wrote, for use inside a message.
 
-    It becomes one line of characters that are seen (see `plain_text`), so it cannot imitate the
-    structure around it; at most `limit` characters remain, an ellipsis marks the cut.
+    It becomes one line of visible characters (see `plain_text`), so it cannot imitate the structure
+    around it; at most `limit` characters remain, and an ellipsis marks the cut.
     """
     flat = " ".join(one_line(text[: limit * 4]).split())
     if len(flat) > limit or len(text) > limit * 4:

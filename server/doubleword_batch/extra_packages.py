@@ -1,4 +1,4 @@
-"""Packages of the extras: which are missing, and the line that installs them into this Python."""
+"""Packages of the extras: which are missing, and the command that installs them here."""
 
 import platform
 import re
@@ -19,7 +19,7 @@ NO_WHEELS: Mapping[str, frozenset[str]] = {
     "Intel Macs from Python 3.14 on": frozenset({"onnxruntime"}),
     "Linux with musl": frozenset({"duckdb", "onnxruntime", "xllamacpp"}),
 }
-"""Packages of the extras that only a compiler would make of their source, and where."""
+"""Packages of the extras that have no wheel, and for which platforms."""
 
 _NO_MODEL = "set a key, or DOUBLEWORD_BATCH_LOCAL_URL to an OpenAI-compatible server such as Ollama"
 _INSTEAD = {
@@ -30,7 +30,7 @@ _INSTEAD = {
 
 
 def is_installed(package: str) -> bool:
-    """Whether a package could be imported by this name; it is not."""
+    """Whether a package of this name can be imported; does not import it."""
     try:
         return find_spec(package) is not None
     except (ImportError, ValueError):  # a parent package is missing
@@ -43,13 +43,13 @@ def missing_extra(
     otherwise: str = "",
     next: Next | None = None,  # noqa: A002  # as every error has it
 ) -> ConfigError:
-    """The error for packages that are not installed, with the line that installs them here.
+    """The error for packages that are not installed, with the command that installs them here.
 
     Args:
-        what: what needs them, as the beginning of a sentence.
-        packages: names at the package index.
-        otherwise: another way out, a sentence without its full stop.
-        next: the call that goes that way.
+        what: what needs them, to begin the message with.
+        packages: their names at the package index.
+        otherwise: an alternative, as a sentence without its full stop.
+        next: the call for that alternative.
     """
     several = len(packages) > 1
     if (sentence := no_wheel(*packages)) is not None:
@@ -67,7 +67,7 @@ def missing_extra(
 
 
 def no_wheel(*packages: str) -> str | None:
-    """What to do where a package has no wheel for this Python; None where all have one."""
+    """What to do if a package has no wheel for this Python; None if all have one."""
     here = _place_without_wheels()
     lacking = sorted(NO_WHEELS[here].intersection(packages)) if here else []
     if not lacking:
@@ -79,11 +79,11 @@ def no_wheel(*packages: str) -> str | None:
 
 
 def install_line(*packages: str) -> str:
-    """The line for the shell that installs the packages into the Python that runs this.
+    """The shell command that installs the packages into the running Python.
 
-    The packages themselves are named, in the versions that this one wants: no other distribution
-    has to be looked up. Where this Python has no pip (environments made by uv), uv installs.
-    Nothing is compiled: where there is no wheel the line says that.
+    It names the packages in the versions that this one needs, so no other distribution has to be
+    looked up. If this Python has no pip (as in environments made by uv), uv installs. Nothing is
+    compiled: where there is no wheel, the command fails and says so.
     """
     wanted = ["--only-binary=:all:", *(_requirement(package) for package in packages)]
     if is_installed("pip"):
@@ -94,7 +94,7 @@ def install_line(*packages: str) -> str:
 
 
 def _place_without_wheels() -> str | None:
-    """Which of the places in `NO_WHEELS` this is."""
+    """Which of the platforms in `NO_WHEELS` this is."""
     build = sysconfig.get_platform()
     if build == "win-arm64":
         return "Windows on arm64"
@@ -105,10 +105,10 @@ def _place_without_wheels() -> str | None:
 
 
 def _requirement(package: str) -> str:
-    """The package with the versions that our own metadata ask for."""
+    """The package with the versions that our own metadata requires."""
     try:
         stated = requires(_DISTRIBUTION) or []
-    except PackageNotFoundError:  # run from a folder that nobody installed
+    except PackageNotFoundError:  # run from a source folder without installation
         stated = []
     for requirement in stated:
         specifier = requirement.partition(";")[0].replace(" ", "")

@@ -1,6 +1,6 @@
 """From settings to a workspace: client, store and, without a key, the local server.
 
-Everything heavy is imported here, when the first call needs it, so that a program starts at once.
+Everything heavy is imported here, when the first call needs it, so that a program starts quickly.
 """
 
 import logging
@@ -36,7 +36,7 @@ class HttpOptions:
 
     Attributes:
         headers: sent with every request.
-        custom_transport: sends the requests in place of the client's own connections.
+        custom_transport: sends the requests instead of the client's own connections.
     """
 
     headers: Mapping[str, str] | None = None
@@ -45,13 +45,13 @@ class HttpOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    """Who answers a workspace's requests.
+    """The server that answers a workspace's requests.
 
     Attributes:
         base_url: its address.
-        key: what it asks for: the provider's key, or the local server's token.
-        name: by which the store knows it.
-        provider: who it is, in words.
+        key: the key it expects: the provider's key, or the local server's token.
+        name: the name under which the store knows it.
+        provider: its description in words.
         executor: what answers at a local server; empty for others.
         is_there: whether a local server still has its address; None for others.
     """
@@ -65,15 +65,15 @@ class _Server:
 
 
 class LazyWorkspace:
-    """The workspace of one process: it opens with the first call that needs it.
+    """The workspace of one process, opened by the first call that needs it.
 
-    Where the local server that it uses has ended, the next call opens another.
+    If the local server that it uses has ended, the next call opens another.
 
     Args:
         settings: the configuration.
-        roots: where paths may lead; by default the settings' roots.
-        max_retry_seconds: how long one request to the provider may be repeated; hosts end a tool
-            call at about a minute.
+        roots: the folders that paths may lead to; by default the settings' roots.
+        max_retry_seconds: how long one request to the provider is retried; hosts end a tool call
+            after about a minute.
         http_options: how requests reach the provider.
     """
 
@@ -95,7 +95,7 @@ class LazyWorkspace:
         self._local: LocalServer | FollowedServer | None = None
 
     async def get(self) -> "Workspace":
-        """The workspace, opened at the first call.
+        """The workspace, opened by the first call.
 
         Raises:
             ConfigError: `no_model`: no key is set and nothing on this machine can answer.
@@ -108,9 +108,9 @@ class LazyWorkspace:
             return self._workspace
 
     async def close(self) -> None:
-        """Close what was opened; a local server of this process stops and can be resumed.
+        """Close what was opened; a local server in this process stops and can be resumed.
 
-        What is just being opened is waited for, as nobody would close it later.
+        A workspace that is just being opened is waited for, because nobody would close it later.
         """
         with anyio.CancelScope(shield=True):
             async with self._lock:
@@ -118,18 +118,18 @@ class LazyWorkspace:
                 await self._stack.aclose()
 
     async def resume_local_work(self) -> None:
-        """Start the local server if it has data here, so that unfinished batches go on."""
+        """Start the local server if it has data here, so that unfinished batches continue."""
         local = self.settings.provider == "local"
         if local and (self.settings.home / "local" / "server.sqlite3").exists():
             try:
                 await self.get()
-            except Exception as error:  # noqa: BLE001  # the first call says the same, readably
+            except Exception as error:  # noqa: BLE001  # the first call reports the same, readably
                 _log.info("Local work was not resumed: %s", error)
 
     def _server_is_gone(self) -> bool:
-        """Whether the local server that is in use has ended, so that nobody may speak for it.
+        """Whether the local server in use has ended, so that its address must not be used.
 
-        Its port may belong to somebody else by now, who must not be sent the token.
+        A stranger may have its port by now, who must not get the token.
         """
         return self._local is not None and not self._local.is_running()
 
@@ -167,12 +167,12 @@ class LazyWorkspace:
                 provider_prices=prices,
                 read_only=settings.read_only,
             )
-            # What was open before stays open to the end: a call may still be using it.
+            # The previous workspace stays open to the end: a call may still be using it.
             self._stack.push_async_callback(opening.pop_all().aclose)
         return workspace
 
     async def _find_server(self, described: "Profile", opening: AsyncExitStack) -> _Server:
-        """The provider, or the local server, which is started where none runs."""
+        """The provider, or the local server, which is started if none is running."""
         settings = self.settings
         if settings.provider != "local":
             url = settings.base_url
@@ -219,10 +219,10 @@ class LazyWorkspace:
 
 
 def local_config(settings: Settings) -> "LocalConfig":
-    """What the local server should be, by the settings and by what is on this machine.
+    """The configuration for a local server, from the settings and what is on this machine.
 
     Raises:
-        ConfigError: `no_model`, with the ways out.
+        ConfigError: `no_model`; the hint lists the alternatives.
     """
     from doubleword_batch.local import LocalConfig
     from doubleword_batch.local.executors.factory import default_executor
@@ -233,7 +233,7 @@ def local_config(settings: Settings) -> "LocalConfig":
     )
     if executor is None:
         raise ConfigError(
-            "No key is set, and no model is on this machine, so nothing can answer.",
+            "No key is set, and there is no model on this machine, so nothing can answer.",
             hint=WAYS_OUT,
             code="no_model",
         )
@@ -253,7 +253,7 @@ async def _prices(
     server: str,
     opening: AsyncExitStack,
 ) -> "Prices":
-    """The provider's prices; a platform key goes to its own address, and to no other provider's."""
+    """The provider's prices; a platform key goes only to its own provider's address."""
     from doubleword_batch.api import BatchClient
     from doubleword_batch.jobs.prices import Prices
 
@@ -271,9 +271,9 @@ async def _prices(
 async def _opened(
     open_: Callable[[], _T], close: Callable[[_T], object], stack: AsyncExitStack
 ) -> _T:
-    """What `open_` makes in a thread; `stack` closes it.
+    """What `open_` creates in a thread; `stack` closes it.
 
-    A caller that is cancelled may not wait for the thread; then the thread itself closes it.
+    A cancelled caller may not wait for the thread; then the thread itself closes what it opened.
     """
     lock, is_abandoned = threading.Lock(), False
 

@@ -1,4 +1,4 @@
-"""Times, ids, counts, amounts and statuses in whatever form a server writes them."""
+"""Reads times, ids, counts, amounts and statuses in whatever form a server writes them."""
 
 import re
 from datetime import UTC, datetime
@@ -7,9 +7,9 @@ from typing import Annotated, Any, cast
 
 from pydantic import BeforeValidator, Field
 
-_MOST = 10**15  # of requests, tokens or dollars: more than anybody has, and what every store holds
-_LONGEST_STATUS = 40  # characters; the words that are known have at most 12
-_LAST_SECOND = 32_503_680_000  # the year 3000: whatever lies beyond is milliseconds, or smaller
+_MOST = 10**15  # of requests, tokens or dollars: more than anybody has; every store holds it
+_LONGEST_STATUS = 40  # characters; the known words have at most 12
+_LAST_SECOND = 32_503_680_000  # the year 3000: larger values are milliseconds or smaller units
 
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _OF_A_STATE = re.compile(r"(job|batch)_(state|status)_")
@@ -26,7 +26,7 @@ _WORDS = {word: status for status, words in _SPELT.items() for word in words.spl
 
 
 def _moment(seconds: float) -> datetime | None:
-    """The moment of an epoch time in seconds or, where it is too large, milli- to nanoseconds."""
+    """The time for epoch seconds or, if the number is too large, milli- to nanoseconds."""
     for _ in range(3):
         seconds = seconds / 1000 if seconds > _LAST_SECOND else seconds
     try:
@@ -36,7 +36,7 @@ def _moment(seconds: float) -> datetime | None:
 
 
 def _texts(value: Any) -> Any:
-    """Metadata maps text to text; some servers keep numbers in it."""
+    """Metadata as text to text; some servers have numbers in it."""
     if not isinstance(value, dict):
         return {}
     pairs = cast("dict[str, Any]", value)
@@ -44,7 +44,7 @@ def _texts(value: Any) -> Any:
 
 
 def time_of(value: object) -> object:
-    """A moment with its zone, of whatever says one; None where nothing does."""
+    """A time with its zone, from any known form; None for anything else."""
     if value in (None, "", 0) or isinstance(value, bool):
         return None
     if isinstance(value, int | float):
@@ -61,7 +61,7 @@ def time_of(value: object) -> object:
 
 
 def status_of(value: object) -> str:
-    """Lower case, spelled as OpenAI does; whatever it is, it is a word to show."""
+    """The status in lower case, in OpenAI's spelling; an unknown status is kept to be shown."""
     text = _HUMP.sub("_", _text(value)[:_LONGEST_STATUS])
     word = "_".join(text.lower().replace("-", " ").split()) or "unknown"
     word = _OF_A_STATE.sub("", word, count=1)
@@ -80,7 +80,7 @@ def _line_number(value: object) -> int | None:
 
 
 def _id(value: Any) -> Any:
-    """An id, also where it is a number, or inside an object or a list of one."""
+    """An id, even if it is a number, or inside an object or a list of one."""
     listed: list[Any] = cast("list[Any]", value) if isinstance(value, list) else [value]
     found: Any = listed[0] if len(listed) == 1 else listed
     fields = cast("dict[str, Any]", found) if isinstance(found, dict) else {"id": found}
@@ -98,14 +98,14 @@ def _flag(value: object) -> bool:
 
 
 def _count(value: object) -> object:
-    """A number of things; what no store could hold is cut, and nothing is less than none."""
+    """A count, limited to what every store can hold; a negative one is 0."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return min(max(value, 0), _MOST) if isinstance(value, int) else value
 
 
 def _shown_count(value: object) -> int:
-    """A count that is only shown: what cannot be read as one is none."""
+    """A count that is only shown: 0 if it cannot be read."""
     try:
         number = Decimal(str(value))
     except (ArithmeticError, ValueError):
@@ -114,7 +114,7 @@ def _shown_count(value: object) -> int:
 
 
 def _dollars(value: object) -> object:
-    """An amount: one that no cap allows where it is absurd, and none where it is negative."""
+    """An amount: negative ones are 0, absurd ones larger than any cap allows."""
     try:
         amount = Decimal(str(value))
     except ArithmeticError:

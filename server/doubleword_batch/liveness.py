@@ -1,8 +1,8 @@
-"""A lock on a file that tells whether the process that took it still lives.
+"""A lock on a file that tells whether the process that took it is still alive.
 
-The operating system lets go of it when the process ends, however it ends. It is made of `flock`,
-and of `LockFileEx` on Windows: both know a shared lock, so that any number of processes can ask
-about a holder at once without taking its place or each other's.
+The operating system releases it when the process ends, in whatever way. It uses `flock`, and
+`LockFileEx` on Windows: both have shared locks, so any number of processes can check for a holder
+at once without blocking it or each other.
 """
 
 import errno
@@ -51,10 +51,10 @@ else:
 
 
 class LivenessLock:
-    """A held lock; `acquire` makes one.
+    """A held lock; `acquire` creates it.
 
-    The file stays when the lock is released. Only a file whose name is used once may be deleted:
-    where several processes want one name, deleting it would let two of them hold it.
+    The file stays when the lock is released. Only a file whose name is used once may be deleted: if
+    several processes use one name, deleting it would let two of them hold the lock.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -65,10 +65,10 @@ class LivenessLock:
         """Take the lock.
 
         Args:
-            path: the lock's file, made where it does not exist; its folder has to exist.
+            path: the lock's file, created if it does not exist; its folder must exist.
 
         Raises:
-            BlockingIOError: another holds it.
+            BlockingIOError: another process holds it.
             OSError: the file cannot be opened, or its file system has no locks.
         """
         with ExitStack() as stack:
@@ -78,22 +78,22 @@ class LivenessLock:
                 if _try_lock(lock._descriptor, shared=False):  # our own
                     stack.pop_all()
                     return lock
-                time.sleep(_PAUSE_SECONDS)  # `is_held` may be looking, which takes microseconds
+                time.sleep(_PAUSE_SECONDS)  # `is_held` may be checking, which takes microseconds
         raise BlockingIOError(errno.EAGAIN, "Another process holds the lock", str(path))
 
     def release(self) -> None:
-        """Let the lock go; to be called once."""
+        """Release the lock; call it only once."""
         os.close(self._descriptor)
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living process holds the lock of that file; a link or a folder is not a lock."""
+    """Whether a living process holds the lock on that file; a link or a folder is not a lock."""
     try:
         descriptor = os.open(path, os.O_RDWR | NO_LINK)
     except FileNotFoundError:
         return False
     except OSError as error:
-        # Windows says of a folder what it says of a missing right.
+        # Windows reports a folder like a missing permission.
         if error.errno != errno.ELOOP and not path.is_dir():
             raise
         return False

@@ -1,9 +1,9 @@
-"""This very machine as an address: the one check of it, what listens there, and who may call it.
+"""This machine as an address: how to recognise it, listen on it, and guard what listens there.
 
-`HostGuard` keeps web pages and other programs away from a server. The Host check keeps out a page
-whose name was pointed at 127.0.0.1 (DNS rebinding). A browser adds Origin or Sec-Fetch-Site to
-whatever a page sends, and no program does. A key keeps out the other programs of the machine. No
-CORS header is ever sent.
+`HostGuard` keeps web pages and other programs away from a server. The Host check keeps out pages
+whose name was pointed at 127.0.0.1 (DNS rebinding). Browsers add Origin or Sec-Fetch-Site to
+whatever a page sends; programs do not. A key keeps out the machine's other programs. No CORS header
+is ever sent.
 """
 
 import hmac
@@ -42,19 +42,19 @@ def is_loopback(host: str) -> bool:
 def listen_on(port: int, *, who: str, backlog: int) -> socket.socket:
     """A listening socket on 127.0.0.1; 0 for any free port.
 
-    A second socket on the port is refused on every system: on Windows SO_REUSEADDR would let one
-    in, and only SO_EXCLUSIVEADDRUSE keeps out those that set it; elsewhere SO_REUSEADDR says no
-    more than that a port whose last connections linger is free.
+    A second socket on the same port is refused on every system: on Windows, SO_REUSEADDR would
+    allow it, and only SO_EXCLUSIVEADDRUSE prevents that; elsewhere SO_REUSEADDR only allows a port
+    whose old connections have not expired yet.
 
     Args:
         port: 0 to 65535.
         who: what listens, for the message, such as "The proxy".
-        backlog: connections that may wait.
+        backlog: how many connections may wait.
 
     Raises:
         ConfigError: code `port_in_use`.
     """
-    # asyncio turns Nagle's delay off only where the protocol is named: 40 ms an answer without it.
+    # asyncio turns off Nagle's delay only if the protocol is named: otherwise 40 ms per answer.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform == "win32":
@@ -80,13 +80,13 @@ def serve_app(
     close: Callable[[], Awaitable[None]],
     most_at_once: int | None = None,
 ) -> None:
-    """Serve an app, without a word on stdout or stderr, until the process is told to end.
+    """Serve an app until the process is told to end, writing nothing to stdout or stderr.
 
     Args:
-        app: it.
-        listener: where it is asked.
-        close: called at the end, however it comes.
-        most_at_once: connections that are served; those beyond get a 503.
+        app: the ASGI application.
+        listener: the socket it listens on.
+        close: called at the end, however it comes about.
+        most_at_once: maximum number of connections; further ones get a 503.
     """
     import anyio
     import uvicorn
@@ -117,10 +117,10 @@ class HostGuard:
     """ASGI middleware in front of every route.
 
     Args:
-        app: what is guarded.
-        refuse: makes the response to a refused request, from the reason and the request's scope.
+        app: the application to protect.
+        refuse: makes the response to a refused request from the reason and the request's scope.
         key: the bearer token that every request needs; None to ask for none.
-        allow_pages: whether requests that a web page sent may pass.
+        allow_pages: whether to accept requests from web pages.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class HostGuard:
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Refuse the request, or pass it on."""
-        from starlette.datastructures import Headers  # not wherever an address is checked
+        from starlette.datastructures import Headers  # only needed here
 
         if scope["type"] != "http":
             return

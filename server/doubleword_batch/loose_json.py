@@ -1,15 +1,15 @@
-"""JSON as servers and models really write it, read into values that are JSON again.
+"""Reads JSON as servers and models really write it, into values that are valid JSON again.
 
-What any common parser takes is taken: halves of surrogate pairs, NaN and Infinity, control
-characters, bytes that are not UTF-8, a byte order mark, nesting without end. What comes back can be
-encoded as JSON and stored as text, whatever came in:
+Whatever any common parser accepts is accepted: lone surrogates, NaN and Infinity, control
+characters, bytes that are not UTF-8, a byte order mark, unlimited nesting. The result can always be
+encoded as JSON and stored as text:
 
-- half a surrogate pair, and bytes that are not UTF-8, become U+FFFD;
-- NaN and Infinity become None: JSON has no such numbers;
-- a number beyond what a float holds becomes its text;
-- whatever is nested deeper than `DEEPEST` becomes the text of it.
+- a lone surrogate, and bytes that are not UTF-8, become U+FFFD;
+- NaN and Infinity become None, because JSON has no such numbers;
+- a number too large for a float becomes its text;
+- anything nested deeper than `DEEPEST` becomes its text.
 
-Time and memory grow with the length of the text alone.
+Time and memory grow only linearly with the length of the text.
 """
 
 import json
@@ -22,18 +22,18 @@ from typing import Any, cast
 import msgspec
 
 DEEPEST = 100
-"""How many lists and objects may stand inside each other: what every reader and writer takes."""
+"""How deeply lists and objects may be nested: every reader and writer supports this much."""
 
 DEEPEST_TAKEN = 500
-"""How many of them may stand inside each other in what is to be read as it is.
+"""How deeply they may be nested in input that must be read unchanged.
 
-How deep a parser reads depends on the Python: about 1,000 before 3.13, and many more after. What is
-taken here is taken everywhere.
+How deep a parser can read depends on the Python version: about 1,000 before 3.13, and much more
+after. This depth works with all of them.
 """
 
-DEEPEST_HINT = f"At most {DEEPEST_TAKEN} lists and objects may stand inside each other."
+DEEPEST_HINT = f"Nest lists and objects at most {DEEPEST_TAKEN} deep."
 
-_MOST_DIGITS = 300  # a float has no more, and longer texts are slow to turn into a number
+_MOST_DIGITS = 300  # a float has no more, and converting longer texts is slow
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _BLANK = " \t\r\n\ufeff"
 _LONG_NUMBER = re.compile(rb"(?<![0-9])[0-9]{%d}" % (_MOST_DIGITS + 1))  # maybe inside a text
@@ -49,7 +49,7 @@ def decode(data: bytes | str) -> Any:
     """Read a JSON text.
 
     Raises:
-        ValueError: no parser takes it.
+        ValueError: no parser accepts it.
     """
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogatepass")
@@ -57,7 +57,7 @@ def decode(data: bytes | str) -> Any:
     if is_flat and not _LONG_NUMBER.search(data):
         try:
             return msgspec.json.decode(data)
-        except ValueError:  # msgspec's DecodeError is one, too
+        except ValueError:  # includes msgspec's DecodeError
             pass
     text = data.decode("utf-8", "replace").strip(_BLANK)
     if not is_flat:
@@ -69,7 +69,7 @@ def decode(data: bytes | str) -> Any:
 
 
 def decode_or_none(data: bytes | str) -> Any:
-    """The same; None for what is not JSON."""
+    """The same; None if it is not JSON."""
     try:
         return decode(data)
     except ValueError:
@@ -77,7 +77,7 @@ def decode_or_none(data: bytes | str) -> Any:
 
 
 def value_or_text(typed: str) -> Any:
-    """What a person typed for a parameter: the JSON that it is, otherwise the text itself."""
+    """What a person typed for a parameter: its JSON value, otherwise the text itself."""
     if is_too_deep(typed.encode("utf-8", "surrogatepass")):
         return typed
     try:
@@ -87,7 +87,7 @@ def value_or_text(typed: str) -> Any:
 
 
 def is_too_deep(data: bytes) -> bool:
-    """Whether lists and objects stand deeper inside each other than `DEEPEST_TAKEN`."""
+    """Whether lists and objects are nested more deeply than `DEEPEST_TAKEN`."""
     if len(data) <= DEEPEST_TAKEN or data.count(b"[") + data.count(b"{") <= DEEPEST_TAKEN:
         return False
     depth = 0
@@ -104,10 +104,10 @@ def is_too_deep(data: bytes) -> bool:
 
 
 def is_value_too_deep(value: Any) -> bool:
-    """The same of a value, such as a program gives; one that holds itself has no end."""
+    """The same for a value, such as a program's argument; one that contains itself is too deep."""
     level = [value]
     for _ in range(DEEPEST_TAKEN + 1):
-        inner: dict[int, Any] = {}  # each once, however many hold it
+        inner: dict[int, Any] = {}  # each once, however many contain it
         for holder in level:
             if isinstance(holder, dict | list | tuple):
                 held = cast("dict[Any, Any]", holder)
@@ -120,7 +120,7 @@ def is_value_too_deep(value: Any) -> bool:
 
 
 def _is_flat(data: bytes) -> bool:
-    """Whether the nesting is surely within bounds; a quick look, taken in by brackets in texts."""
+    """Whether the nesting is surely within bounds; a quick check, misled by brackets in strings."""
     brackets = data.translate(None, _NO_BRACKETS)
     for depth in range(DEEPEST):
         if depth + len(brackets) <= DEEPEST:
@@ -132,7 +132,7 @@ def _is_flat(data: bytes) -> bool:
 
 
 def _flattened(text: str) -> Iterator[str]:
-    """The text in pieces, what is nested too deeply as a JSON string of itself."""
+    """The text in pieces; anything nested too deeply becomes a JSON string of itself."""
     depth = done = begin = 0
     in_string = False
     for mark in _MARKS.finditer(text):
@@ -171,7 +171,7 @@ def _int(digits: str) -> int | str:
     return int(digits) if len(digits) <= _MOST_DIGITS else digits
 
 
-# What only relaxed parsers take
+# What only relaxed parsers accept
 
 _RELAXED = re.compile(
     r"""(?P<text>"(?:[^"\\]|\\.?)*(?:"|\Z)|'(?:[^'\\]|\\.?)*(?:'|\Z))
@@ -190,11 +190,11 @@ _WORDS = {
 
 
 def decode_relaxed_or_none(data: bytes | str) -> Any:
-    """An object or list as relaxed parsers take it; None for what is none.
+    """An object or list as relaxed parsers read it; None for anything else.
 
-    Read are commas behind the last element, comments, names without quotes, texts in single ones,
-    escapes that JSON lacks, numbers such as `+1`, `.5` and `0x1F`, and words of other languages:
-    `True`, `None`, `undefined`, `inf`.
+    It accepts trailing commas, comments, names without quotes, single-quoted strings, escapes that
+    JSON lacks, numbers such as `+1`, `.5` and `0x1F`, and words of other languages: `True`, `None`,
+    `undefined`, `inf`.
     """
     text = data if isinstance(data, str) else data.decode("utf-8", "replace")
     text = text.strip(_BLANK)

@@ -1,9 +1,9 @@
-"""The objects of the Batch API, as typed values.
+"""The objects of the Batch API as typed values.
 
-They follow OpenAI's Files, Batch and Models APIs; what is Doubleword's is marked so. Objects
-(pydantic) tolerate unknown fields, missing optional ones, null or "" for an absent id, and times as
-epoch seconds or milliseconds or ISO 8601; a time is None or has its zone. What is only shown costs
-nobody an object, whatever type it has.
+They follow OpenAI's Files, Batch and Models APIs; Doubleword's extensions are marked
+"(Doubleword)". Objects (pydantic) tolerate unknown fields, missing optional ones, null or "" for an
+absent id, and times as epoch seconds, milliseconds or ISO 8601; a time is None or has a zone. A
+field that is only shown never invalidates its object, whatever its type.
 """
 
 from collections.abc import Iterator
@@ -37,13 +37,13 @@ TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 """Statuses after which no more result lines are expected. An unknown status is not terminal."""
 
 LONGEST_CANCELLATION = timedelta(hours=1)
-"""After that a batch that is still `cancelling` counts as cancelled: some stay so for ever."""
+"""After that, a batch that is still `cancelling` counts as cancelled: some stay so forever."""
 
 LISTS = ("data", "batches", "files", "models", "items")
-"""What servers call the list of a page."""
+"""The names that servers give to the list in a page."""
 
 LONGEST_ID = 512
-"""Characters of an id, or of a model's name; what is longer is left out of a list."""
+"""Maximum length of an id or a model's name; objects with longer ones are left out of lists."""
 
 
 class _Object(BaseModel):
@@ -52,7 +52,7 @@ class _Object(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null_is_absent(cls, data: Any) -> Any:
-        """Servers send null for what is not there: it counts as not sent."""
+        """Servers send null for absent fields: treat those as not sent."""
         if not isinstance(data, dict):
             return data
         fields = cast("dict[str, Any]", data)
@@ -63,8 +63,8 @@ class File(_Object):
     """A stored file.
 
     Attributes:
-        id: what `batches.create` and `files.content` take.
-        size_bytes: the API's `bytes`; an estimate for the results of a batch that still runs.
+        id: the id for `batches.create` and `files.content`.
+        size_bytes: the API's `bytes`; an estimate for the results of a batch that is still running.
         created_at: when it was stored.
         filename: its name; not unique.
         purpose: `batch`, `batch_output` or `batch_error`.
@@ -80,7 +80,7 @@ class File(_Object):
 
 
 class RequestCounts(_Object):
-    """How many requests of a batch have ended, as the provider counts: for progress only."""
+    """How many of a batch's requests have ended, by the provider's count: for progress only."""
 
     total: ShownCount = 0
     completed: ShownCount = 0
@@ -97,7 +97,7 @@ class BatchError(_Object):
 
 
 def _errors(value: Any) -> Any:
-    """What is wrong with a batch: OpenAI's `{"data": [...]}`, or a list, an object or a text."""
+    """A batch's errors: OpenAI's `{"data": [...]}`, or a list, an object or a text."""
     if isinstance(value, dict):
         fields = cast("dict[str, Any]", value)
         itself = fields if fields.get("message") or fields.get("code") else None
@@ -112,7 +112,7 @@ def _errors(value: Any) -> Any:
 
 
 class BatchErrors(_Object):
-    """A batch's `errors`: the faults of its input file that OpenAI reports after creation."""
+    """A batch's `errors`: faults in its input file that OpenAI reports after creation."""
 
     data: list[BatchError] = Field(default_factory=list[BatchError])
 
@@ -120,15 +120,15 @@ class BatchErrors(_Object):
 class BatchAnalytics(_Object):
     """What a batch's answered requests have used and cost so far (Doubleword).
 
-    Zeros until the server has added them up.
+    All zeros until the server has added them up.
 
     Attributes:
-        total_requests: how many requests the sums are of.
+        total_requests: how many requests the sums cover.
         total_prompt_tokens: input tokens.
-        total_completion_tokens: output tokens, those for reasoning included.
-        total_cost: what was billed, US dollars; None where the server does not tell it.
-        total_list_cost: the same before discounts, as for cached tokens.
-        avg_duration_ms: of one request, on the average.
+        total_completion_tokens: output tokens, including those for reasoning.
+        total_cost: the billed amount in US dollars; None if the server does not tell it.
+        total_list_cost: the same before discounts, such as for cached tokens.
+        avg_duration_ms: average duration of one request.
     """
 
     total_requests: Count = 0
@@ -140,7 +140,7 @@ class BatchAnalytics(_Object):
 
 
 def _analytics(value: Any) -> Any:
-    """The analytics inside a batch; sums of another shape than ours cost nobody the batch."""
+    """The analytics inside a batch; ones in an unknown shape do not invalidate the batch."""
     try:
         return BatchAnalytics.model_validate(value)
     except ValueError:
@@ -158,20 +158,20 @@ class Batch(_Object):
         id: a UUID at Doubleword, `batch_...` at OpenAI.
         endpoint: the `url` of its request lines.
         status: lower case: validating, in_progress, finalizing, completed, failed, expired,
-            cancelling, cancelled, or any other word of the server's, as it is. Doubleword has no
-            `expired`: there `expired_at` is set, and the status stays what it was.
-        input_file_id: its request file; None once that is deleted.
-        output_file_id: the lines of requests that were answered; Doubleword gives it at creation.
-        error_file_id: the lines of requests that failed.
+            cancelling, cancelled, or any other word of the server's, unchanged. Doubleword has no
+            `expired`: it sets `expired_at` and keeps the previous status.
+        input_file_id: its request file; None once it is deleted.
+        output_file_id: the lines of answered requests; Doubleword sets it at creation.
+        error_file_id: the lines of failed requests.
         completion_window: such as `24h`.
         created_at: when it was created; `in_progress_at`, `finalizing_at`, `completed_at`,
-            `failed_at`, `expired_at`, `cancelling_at` and `cancelled_at` likewise say when it came
-            into that state; None if it did not.
+            `failed_at`, `expired_at`, `cancelling_at` and `cancelled_at` likewise say when it
+            entered that state; None if it did not.
         expires_at: the end of its completion window.
         request_counts: how many of its requests have ended.
-        metadata: as given to `batches.create`; Doubleword adds keys of its own.
+        metadata: as given to `batches.create`; Doubleword adds its own keys.
         errors: why OpenAI rejected its input file after creation; None otherwise.
-        analytics: what it has used and cost, in a list that was asked for it (Doubleword).
+        analytics: what it has used and cost, if the list was requested with it (Doubleword).
         still_cancelling: it counts as cancelled because it has been `cancelling` for longer than
             `LONGEST_CANCELLATION`.
     """
@@ -204,7 +204,7 @@ class Batch(_Object):
         if not isinstance(data, dict):
             return data
         fields = dict(cast("dict[str, Any]", data))
-        for name in ("output_file_id", "error_file_id"):  # its requests are nobody's answers
+        for name in ("output_file_id", "error_file_id"):  # its request file has no answers
             if fields.get(name) == fields.get("input_file_id"):
                 fields[name] = None
         since = time_of(fields.get("cancelling_at")) or time_of(fields.get("expires_at"))
@@ -217,14 +217,14 @@ class Batch(_Object):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether no more result lines are expected; False for a status that is not known."""
+        """Whether no more result lines are expected; False for an unknown status."""
         return self.status in TERMINAL
 
 
 class Model(_Object):
     """A model that the key may use; `created` and `owned_by` as the server reports them.
 
-    A model without an id is called by its name.
+    A model without an id gets its name as id.
     """
 
     id: GivenId
@@ -241,7 +241,7 @@ class Model(_Object):
 
 
 class CostEstimate(_Object):
-    """The server's own estimate for an uploaded file, cost in US dollars (Doubleword).
+    """The server's own estimate for an uploaded file, with costs in US dollars (Doubleword).
 
     A model that the server does not know, or has no price for, counts as free.
     """
@@ -257,10 +257,10 @@ _T = TypeVar("_T", bound=_Object)
 
 
 class Page(_Object, Generic[_T]):
-    """One page of a list, of which null is an empty one; `last_id` is the next one's `after`.
+    """One page of a list, empty if null; `last_id` is the `after` of the next page.
 
-    A list without anything around it is a page, and servers call it `batches` or `items`. Beside
-    objects of the list, nulls and what has no id are left out; a list of nothing else is none.
+    A bare list is a page too, and some servers name the list `batches` or `items`. Nulls and
+    entries without an id are left out beside valid objects; a list of nothing else is an error.
     """
 
     data: list[_T]
@@ -285,7 +285,7 @@ class Page(_Object, Generic[_T]):
 
 
 def _objects_of(listed: list[Any]) -> Iterator[list[Any]]:
-    """The objects of a list: those with an id or, where none has one, those with a name."""
+    """The objects of a list: those with an id or, if none has one, those with a name."""
     for key in ("id", "name"):
         yield [
             item

@@ -1,7 +1,7 @@
-"""How this machine is set up to reach others: the proxy and the certificates of the environment.
+"""How this machine reaches others: the proxy and certificates that the environment names.
 
-Read in the one way that programs agree on: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY with its
-names, numbers and blocks of numbers (or the system's settings), SSL_CERT_FILE and SSL_CERT_DIR.
+Read in the way that programs agree on: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY with its
+names, addresses and address blocks (or the system's settings), SSL_CERT_FILE and SSL_CERT_DIR.
 """
 
 import os
@@ -16,13 +16,13 @@ from doubleword_batch.loopback import is_loopback
 
 
 def proxy_for(url: str) -> str | None:
-    """The proxy on the way to `url`, as an address; None to go there directly.
+    """The address of the proxy for `url`; None for a direct connection.
 
-    A proxy cannot reach this machine, and must not see what stays on it: none leads to a loopback
-    address, whatever the environment says.
+    A proxy cannot reach this machine, and must not see its local traffic: loopback addresses never
+    use one, whatever the environment says.
 
     Raises:
-        ConfigError: its port is none.
+        ConfigError: its port is not valid.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -43,21 +43,21 @@ def proxy_for(url: str) -> str | None:
 
 
 def _is_in_block(host: str, no_proxy: str) -> bool:
-    """Whether NO_PROXY has a block for a number (10.0.0.0/8); urllib knows none."""
+    """Whether an address is in a block of NO_PROXY (10.0.0.0/8), which urllib does not check."""
     try:
         number = ip_address(host)
     except ValueError:  # a name
         return False
     address = getattr(number, "ipv4_mapped", None) or number
     for entry in no_proxy.split(","):
-        with suppress(ValueError):  # a name, or a block that is none
+        with suppress(ValueError):  # a name, or an invalid block
             if address in ip_network(entry.strip().strip("[]"), strict=False):
                 return True
     return False
 
 
 def unusable_proxy(proxy: str | None) -> ConfigError:
-    """The error for a proxy that no request can go through."""
+    """The error for a proxy that cannot be used."""
     return ConfigError(
         "The proxy that the environment names cannot be used"
         + (f": {shown_proxy(proxy)}." if proxy else "."),
@@ -67,10 +67,10 @@ def unusable_proxy(proxy: str | None) -> ConfigError:
 
 
 def shown_proxy(proxy: str) -> str:
-    """A proxy's address for people: without the user and password that may stand in it."""
+    """A proxy's address for people: without a user name and password."""
     try:
         parts = urlsplit(proxy)
-    except ValueError:  # a bracket that does not close
+    except ValueError:  # an unclosed bracket
         return proxy.rpartition("@")[2]
     if not parts.netloc:  # in quotes, perhaps
         return proxy.rpartition("@")[2]
@@ -78,10 +78,10 @@ def shown_proxy(proxy: str) -> str:
 
 
 def tls_context(url: str) -> ssl.SSLContext:
-    """What verifies the server at `url`.
+    """The TLS settings that verify the server at `url`.
 
-    SSL_CERT_FILE or SSL_CERT_DIR name the trusted authorities, on loopback addresses too; without
-    them they are those of certifi. For plain http nothing is loaded, and nothing would be trusted.
+    SSL_CERT_FILE or SSL_CERT_DIR name the trusted authorities, for loopback addresses too; by
+    default they are certifi's. For plain http nothing is loaded, and nothing would be trusted.
 
     Raises:
         ConfigError: the file or folder cannot be used; the message names it and its variable.
@@ -94,7 +94,7 @@ def tls_context(url: str) -> ssl.SSLContext:
     named = os.environ.get(name)
     try:
         if named and name == "SSL_CERT_DIR":
-            os.scandir(named).close()  # a folder that is not there would only trust nobody
+            os.scandir(named).close()  # a missing folder would silently trust nobody
         return create_ssl_context()
     except (OSError, ValueError) as error:  # an ssl.SSLError is an OSError
         keys = os.environ.get("SSLKEYLOGFILE")
@@ -105,7 +105,7 @@ def tls_context(url: str) -> ssl.SSLContext:
             ) from None
         if not named:
             raise
-        reason = "holds no certificates" if isinstance(error, ssl.SSLError) else "cannot be read"
+        reason = "contains no certificates" if isinstance(error, ssl.SSLError) else "cannot be read"
         raise ConfigError(
             f"{name} names {quote_untrusted(named, 200)}, which {reason}.",
             hint=f"Set {name} to the certificates of your authorities, in PEM form, or unset it.",

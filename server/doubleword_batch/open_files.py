@@ -1,15 +1,14 @@
-"""Opening files so that what was checked is what is opened.
+"""Opens files so that exactly the checked file is opened.
 
-A path is checked once it is resolved, and nothing of it is a link then. Whoever can write to one of
-its folders may put a link there afterwards. So each of its folders is opened from the root down
-without following links, and the file by its name in the last of them: what opens lies where the
-path says. A pipe or a device is not waited for.
+A path is checked once it is resolved and contains no links. Anyone who can write to one of its
+folders may put a link there afterwards. So each folder is opened from the root down without
+following links, and the file by its name in the last one: the opened file is where the path says.
+Pipes and devices are not waited for.
 
-Windows opens no folders. There the file that was opened is compared with what the path names then,
-links resolved, and refused where the two differ. A virus scanner, a synchroniser or Excel may have
-a file there so that nobody else opens, replaces, renames or removes it. Most let go within a
-moment, so each of that is tried again for about two seconds, by the functions here and nowhere
-else.
+Windows cannot open folders. There, the opened file is compared with what the path names at that
+time, with links resolved, and refused if the two differ. A virus scanner, a sync client or Excel
+may have a file open so that nobody else can open, replace, rename or remove it. Most release it
+within a moment, so the functions here, and only those, retry for about two seconds.
 """
 
 import errno
@@ -31,12 +30,12 @@ WALKS_FOLDERS = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 """Whether folders are opened one by one; False on Windows."""
 
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-"""For files of our own, whose name no link may take; 0 on Windows, where links need a right."""
+"""For our own files, whose name must not be a link; 0 on Windows, where links need a privilege."""
 
 _JUNCTION = getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1)
 
 _FOLDER = (
-    getattr(os, "O_PATH", os.O_RDONLY)  # where a folder may be entered but not listed, too
+    getattr(os, "O_PATH", os.O_RDONLY)  # works also for a folder that may be entered but not listed
     | getattr(os, "O_DIRECTORY", 0)
     | getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_CLOEXEC", 0)
@@ -51,7 +50,7 @@ _FILE = (
 )
 
 
-# Files that another program of Windows has open
+# Files that another Windows program has open
 
 IN_USE = "another program has it open"
 CLOSE_IT = "Close it there (Excel, OneDrive, a scanner)"
@@ -59,7 +58,7 @@ CLOSE_IT = "Close it there (Excel, OneDrive, a scanner)"
 _Result = TypeVar("_Result")
 _ACCESS_DENIED, _SHARING_VIOLATION, _LOCK_VIOLATION = 5, 32, 33  # error codes of Windows
 _SHARING_ERRORS = frozenset({_SHARING_VIOLATION, _LOCK_VIOLATION})
-_MAYBE_SHARING_ERRORS = _SHARING_ERRORS | {_ACCESS_DENIED}  # of a replaced or removed name
+_MAYBE_SHARING_ERRORS = _SHARING_ERRORS | {_ACCESS_DENIED}  # for a replaced or removed name
 _PATIENCE_SECONDS = 2.0
 _PAUSE_SECONDS = 0.05
 
@@ -83,7 +82,7 @@ if sys.platform == "win32":
     _READ, _SHARED_BY_ALL, _EXISTING = 0x80000000, 7, 3
 
     def _code_of_opening(path: Path) -> int:
-        """What Windows says to opening a file for reading: 0, or its error code."""
+        """The error code of Windows when opening a file for reading, or 0."""
         handle = _create_file(str(path), _READ, _SHARED_BY_ALL, None, _EXISTING, 0, None)
         if handle == _NO_HANDLE:
             return ctypes.get_last_error()
@@ -92,12 +91,12 @@ if sys.platform == "win32":
 
 else:
 
-    def _code_of_opening(path: Path) -> int:  # noqa: ARG001  # no file is held there
+    def _code_of_opening(path: Path) -> int:  # noqa: ARG001  # other systems hold no files
         return 0
 
 
 def retry_while_in_use(change: Callable[[], None]) -> None:
-    """Change a name, trying again for a while if another program has the file open.
+    """Change a name, retrying for a while if another program has the file open.
 
     Raises:
         OSError: it cannot be changed, or stays open for too long.
@@ -106,7 +105,7 @@ def retry_while_in_use(change: Callable[[], None]) -> None:
 
 
 def open_when_free(path: Path, flags: int) -> int:
-    """Open a file for reading, trying again for a while if another program has locked it.
+    """Open a file for reading, retrying for a while if another program has locked it.
 
     Returns:
         The descriptor.
@@ -116,7 +115,7 @@ def open_when_free(path: Path, flags: int) -> int:
     """
 
     def is_held(error: OSError) -> bool:
-        # `os.open` says the same, EACCES, of a missing right and of a folder.
+        # `os.open` reports the same EACCES for a missing permission and for a folder.
         return isinstance(error, PermissionError) and _code_of_opening(path) in _SHARING_ERRORS
 
     try:
@@ -128,20 +127,20 @@ def open_when_free(path: Path, flags: int) -> int:
 
 
 def may_be_in_use(error: OSError, path: Path) -> bool:
-    """Whether a name could not be changed because another program of Windows has the file open."""
+    """Whether a name could not be changed because another Windows program has the file open."""
     code = getattr(error, "winerror", None)
     if code != _ACCESS_DENIED:
         return code in _SHARING_ERRORS
-    return path.exists() and os.access(path, os.W_OK)  # else the right to it is missing
+    return path.exists() and os.access(path, os.W_OK)  # otherwise the permission is missing
 
 
 def not_readable(what: str, error: OSError, hint: str) -> InputError:
     """The error for a file that cannot be read.
 
     Args:
-        what: the file, as its sentence begins.
-        error: why.
-        hint: what to do; where another program has it open, that says so itself.
+        what: the file, to begin the message with.
+        error: why it could not be read.
+        hint: what to do; replaced if another program has the file open.
     """
     return InputError(
         f"{what} cannot be read: {error.strerror or error}.",
@@ -161,11 +160,11 @@ def _retry_while(work: Callable[[], _Result], is_held: Callable[[OSError], bool]
         time.sleep(_PAUSE_SECONDS)
 
 
-# Files and folders as they were checked
+# Opening files and folders as they were checked
 
 
 def is_link(path: Path) -> bool:
-    """Whether a link stands there, or a junction of Windows."""
+    """Whether the path is a link, or a junction on Windows."""
     try:
         found = path.lstat()
     except OSError:
@@ -174,7 +173,7 @@ def is_link(path: Path) -> bool:
 
 
 def is_plain_file(path: Path) -> bool:
-    """Whether a regular file stands there, and no link to one."""
+    """Whether the path is a regular file, and not a link to one."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:
@@ -185,11 +184,11 @@ def open_regular(path: Path, buffering: int = _BUFFER_BYTES) -> BufferedReader:
     """Open a regular file for reading.
 
     Args:
-        path: absolute, its links resolved.
-        buffering: bytes that are read ahead.
+        path: absolute, with links resolved.
+        buffering: how many bytes to read ahead.
 
     Raises:
-        OSError: it cannot be opened, is not a regular file, or a link stands in its path by now.
+        OSError: it cannot be opened, is not a regular file, or its path contains a link by now.
     """
     descriptor = _open_file(path)
     try:
@@ -205,13 +204,13 @@ def open_regular(path: Path, buffering: int = _BUFFER_BYTES) -> BufferedReader:
 
 @contextmanager
 def opened_folder(path: Path) -> Generator[int | None]:
-    """The descriptor of a folder, to work in it by names alone; None on Windows.
+    """The descriptor of a folder, to work in it by bare names; None on Windows.
 
     Args:
-        path: absolute, its links resolved.
+        path: absolute, with links resolved.
 
     Raises:
-        OSError: it cannot be opened, or a link stands in its path by now.
+        OSError: it cannot be opened, or its path contains a link by now.
     """
     if not WALKS_FOLDERS:
         if path.resolve() != path:
@@ -249,7 +248,7 @@ def _open_file(path: Path) -> int:
 
 
 def _open_compared(path: Path) -> int:
-    """Open by name, then see that the path still leads to what was opened, and by no link."""
+    """Open by name, then check that the path still leads to the opened file, and not by a link."""
     descriptor = open_when_free(path, _FILE)
     try:
         is_same = os.path.samestat(os.fstat(descriptor), path.lstat())
@@ -262,12 +261,12 @@ def _open_compared(path: Path) -> int:
 
 
 def _explained(error: OSError, path: Path, folder: int | None, name: str) -> OSError:
-    """A link that stands there by now, in plain words; every other error with the whole path."""
+    """A link that is in the path by now, in plain words; any other error with the whole path."""
     if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EMLINK}:
         try:
             if stat.S_ISLNK(os.lstat(name, dir_fd=folder).st_mode):
                 return _swapped(path)
-        except OSError:  # it has gone again
+        except OSError:  # it is gone again
             return _swapped(path)
     return OSError(error.errno, error.strerror, str(path))
 

@@ -1,10 +1,10 @@
-r"""What the text of a path may say, when an agent or a row gave it: looked at before the disk is.
+r"""Checks the text of a path from an agent or a row, before the disk is touched.
 
-On Windows a path alone can reach a network (resolving `\\host\share` sends the user's password
-hash to that host; one that a person made a root is known already), a device (`NUL`, `COM1`) or a
-hidden part of a file (`a.csv:stream`). A synced folder carries names from one system to another,
-so the rules are the same everywhere. What names mean on a system is asked of names alone, so that
-each system's rules can be tried on every other.
+On Windows, a path alone can reach a network (resolving `\\host\share` sends the user's password
+hash to that host; a share that a person made a root is trusted already), a device (`NUL`, `COM1`)
+or a hidden part of a file (`a.csv:stream`). A synced folder carries names from one system to
+another, so the rules are the same everywhere. They look at names alone, so that each system's rules
+can be tested on every other.
 """
 
 import os
@@ -20,11 +20,11 @@ from doubleword_batch.plain_text import is_plain
 _NETWORK_OR_DEVICE = re.compile(r"[\\/]{2}")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:[\\/]{2}")
 _DRIVE = re.compile(r"(?:[\\/]{2}[?.][\\/])?(?:[A-Za-z]:(?=[\\/]|$))?")
-r"""What stands before the first name of a path: `C:`, also as `\\?\C:`, or nothing."""
+r"""The part of a path before its first name: `C:`, also as `\\?\C:`, or nothing."""
 _ON_A_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _SEPARATORS = re.compile(r"[\\/]+")
 _PSEUDO = re.compile(r"/(?:proc|sys|dev)(?:/|$)")
-_SHARED_MEMORY = "/dev/shm/"  # noqa: S108  # named, not used: files of people lie there
+_SHARED_MEMORY = "/dev/shm/"  # noqa: S108  # named, not used: people keep files there
 _CONTROLS = frozenset({"Cc", "Zl", "Zp", "Cs"})
 _IS_WINDOWS = os.name == "nt"
 
@@ -33,7 +33,7 @@ _WINDOWS_DEVICE = re.compile(
     re.IGNORECASE,
 )
 _WILDCARDS = "?*"
-LONGEST_PATH_OF_WINDOWS = 259  # unless its user, or who looks after it, has switched long ones on
+LONGEST_PATH_OF_WINDOWS = 259  # unless long paths are enabled
 _LONGEST_NAME = 255
 _NOT_IN_NAMES = '<>|"'
 _FIRST_PRINTABLE = " "
@@ -47,22 +47,22 @@ _FOLDED: Mapping[str, Callable[[str], str]] = {
     "darwin": lambda name: unicodedata.normalize(
         "NFD", unicodedata.normalize("NFD", name).casefold()
     ),
-    "win32": str.lower,  # composed and decomposed letters are two names
+    "win32": str.lower,  # composed and decomposed letters are different names
 }
 
 
 def is_network_path(text: str) -> bool:
-    """Whether a path leads to a network or a device by its beginning."""
+    """Whether the beginning of a path leads to a network or a device."""
     return bool(_NETWORK_OR_DEVICE.match(text))
 
 
 def check_is_utf8(text: str, hint: str = "Rename it.") -> None:
-    """Refuse a name of other bytes, as archives of older systems leave them, or half a character.
+    """Refuse a name with bytes that are not UTF-8, or a lone surrogate, such as in old archives.
 
-    No table, no request and no database takes it.
+    No table, request or database accepts it.
 
     Args:
-        text: the name, or another word that somebody typed.
+        text: the name, or another text that somebody typed.
         hint: what to do about it.
 
     Raises:
@@ -75,13 +75,13 @@ def check_is_utf8(text: str, hint: str = "Rename it.") -> None:
 
 
 def check_path_text(text: str, *, is_output: bool = False, shares: Sequence[PurePath] = ()) -> None:
-    """Refuse the text of a path that could reach anything but a plain file of this machine.
+    """Refuse a path whose text could reach anything but a regular file on this machine.
 
     Args:
         text: as it was given.
-        shares: folders on a network that a person named; paths below them may be given whole.
-        is_output: whether a file will be made there; its name must then be a plain one on every
-            system. Files that are there may have any name that this system gives no other meaning.
+        shares: network folders that a person named; paths below them are allowed.
+        is_output: whether a file will be created there; its name must then be valid on every
+            system. Existing files may have any name to which this system gives no other meaning.
 
     Raises:
         InputError: code `outside_roots`.
@@ -93,17 +93,17 @@ def check_path_text(text: str, *, is_output: bool = False, shares: Sequence[Pure
     if _ADDRESS.match(text):
         raise _refused(text, "is an address, not a path", "Give a path on this machine.")
     if any(unicodedata.category(character) in _CONTROLS for character in text):
-        raise _refused(text, "holds a control character", "Give a path without it.")
+        raise _refused(text, "contains a control character", "Give a path without it.")
     if is_output and not _IS_WINDOWS and _ON_A_DRIVE.match(text):
         raise _refused(text, "is a Windows path", "Give a path on this machine.")
-    if is_output and not is_plain(text):  # a name that reads .csv and ends otherwise, or the same
-        raise _refused(text, "holds an invisible character", "Give a path without it.")
+    if is_output and not is_plain(text):  # it may seem to end in .csv, or be another's
+        raise _refused(text, "contains an invisible character", "Give a path without it.")
     if is_output or _IS_WINDOWS:
         _check_names(text, may_be_pattern=not is_output)
 
 
 def _below_a_share(text: str, shares: Sequence[PurePath]) -> str | None:
-    """What follows the share in a path that leads into one of them, without going up on the way."""
+    """The part after the share, of a path into one of them that does not go up on the way."""
     path = PurePath(text)
     if ".." in path.parts:
         return None
@@ -112,7 +112,7 @@ def _below_a_share(text: str, shares: Sequence[PurePath]) -> str | None:
 
 
 def check_names_of_windows(text: str) -> None:
-    """Refuse a path that is to be written and that Windows cannot have, or reads otherwise.
+    """Refuse a path for writing that Windows cannot have, or interprets differently.
 
     Raises:
         InputError: code `not_written`.
@@ -139,12 +139,12 @@ def hidden_name(text: str) -> str | None:
 
 
 def is_pseudo_file(path: str) -> bool:
-    """Whether a resolved path leads among the files that the kernel makes up."""
+    """Whether a resolved path leads to the kernel's virtual files."""
     return bool(_PSEUDO.match(path)) and not path.startswith(_SHARED_MEMORY)
 
 
 def _names(text: str) -> list[str]:
-    """The names in a path, without invisible characters, which some file systems leave out."""
+    """The names in a path, without invisible characters, which some file systems ignore."""
     plain = "".join(c for c in text if unicodedata.category(c) != "Cf")
     return [name for name in _SEPARATORS.split(_DRIVE.sub("", plain, count=1)) if name]
 
@@ -159,14 +159,14 @@ def _refused(text: str, reason: str, hint: str, code: str = "outside_roots") -> 
 def names_below(
     path: PurePath, folder: PurePath, platform: str = sys.platform
 ) -> tuple[str, ...] | None:
-    """The names by which a path leads on from a folder; None where it lies elsewhere.
+    """The names that lead from a folder to a path; None if it is not below the folder.
 
-    Names are compared as the file system does on which people of that platform work: on macOS
-    without case and in any Unicode form, on Windows without case, elsewhere exactly. A disk may be
-    stricter, so who grants access by this looks at the folders, too.
+    Names are compared like the usual file system of that platform does: on macOS ignoring case and
+    Unicode form, on Windows ignoring case, elsewhere exactly. A disk may be stricter, so a caller
+    that grants access by this must check the folders too.
 
     Args:
-        path: absolute, links resolved.
+        path: absolute, with links resolved.
         folder: the same.
         platform: as `sys.platform`.
     """
@@ -180,12 +180,12 @@ def names_below(
 def is_system_folder(
     folder: PurePath, home: PurePath, env: Mapping[str, str], platform: str = sys.platform
 ) -> bool:
-    """Whether a folder is a whole disk, holds the home folder, or belongs to Windows or programs.
+    """Whether a folder is a whole disk, contains the home folder, or is a system folder.
 
     Args:
-        folder: absolute, links resolved.
+        folder: absolute, with links resolved.
         home: the user's home folder, the same way.
-        env: where Windows says where it and its programs lie.
+        env: the variables in which Windows says where it and its programs are.
         platform: as in `names_below`.
     """
     if not folder.name:  # a disk, a drive and a share have no name
@@ -197,14 +197,14 @@ def is_system_folder(
 
 
 def fault_on_windows(name: str, *, may_be_pattern: bool = False) -> str | None:
-    """Why Windows cannot have a file of that name, or gives it another meaning; None if it can.
+    """Why Windows cannot have a file of this name, or gives it another meaning; None if it can.
 
     Args:
         name: one name of a path, without separators.
         may_be_pattern: `?` and `*` stand for other characters.
     """
     if ":" in name:
-        return "holds a colon in a name"
+        return "has a colon in a name"
     if _WINDOWS_DEVICE.fullmatch(name):
         return "names a Windows device"
     if name.strip(".") and name[-1] in ". ":
@@ -214,15 +214,15 @@ def fault_on_windows(name: str, *, may_be_pattern: bool = False) -> str | None:
         if character in refused:
             return f"has a name with {character}, which Windows does not allow"
         if character < _FIRST_PRINTABLE:
-            return "holds a control character"
+            return "contains a control character"
     return None
 
 
 def is_too_long_for_windows(name: str) -> bool:
-    """Whether a name has more than the 255 characters that a disk of Windows gives it."""
+    """Whether a name has more than the 255 characters that Windows disks allow."""
     return units_of_windows(name) > _LONGEST_NAME
 
 
 def units_of_windows(text: str) -> int:
-    """How long a name or a path is, as Windows counts: in UTF-16."""
+    """The length of a name or a path as Windows counts it: in UTF-16 units."""
     return len(text.encode("utf-16-le", "surrogatepass")) // 2

@@ -1,8 +1,8 @@
 """The folders that may be read and written, and the only way from a caller's path to a real one.
 
-The text of an agent's path is looked at first (`path_text.py`). Then paths are resolved (links,
-`..`, `~`) and compared with the roots, so that a link inside a root cannot lead out of it. What a
-path leads to is opened by `open_files.py`, which follows no link that is put there afterwards.
+The text of an agent's path is checked first (`path_text.py`). Then the path is resolved (links,
+`..`, `~`) and compared with the roots, so that a link inside a root cannot lead out of it.
+`open_files.py` then opens it without following links that are put there afterwards.
 """
 
 import glob
@@ -30,7 +30,7 @@ _GLOB_CHARACTERS = frozenset("*?[")
 _WINDOWS_MOUNT = re.compile(r"/mnt/[a-z]/")
 _WSL = Path("/proc/sys/fs/binfmt_misc/WSLInterop")
 LOCK_SUFFIX = ".lock.json"
-"""How the name of the lock file beside a table ends."""
+"""The suffix of the lock file beside a table."""
 
 _TABLE_SUFFIXES = frozenset({".csv", ".jsonl", ".parquet"})
 _NAMES_LOOKED_AT = 1_000
@@ -39,15 +39,15 @@ _MOST_ANY_DEPTH = 2
 
 
 class Roots:
-    """Resolves paths and refuses those outside.
+    """Resolves paths and refuses those outside the allowed folders.
 
     Args:
-        folders: the allowed folders; None allows every path (the command line, where the person
+        folders: the allowed folders; None allows every path (on the command line, where the person
             who types the path owns the files); an empty list refuses every path.
-        state_directory: out of bounds, whatever the folders are: nothing is written there, and
-            an agent reads nothing of it.
+        state_directory: out of bounds, whatever the folders are: nothing is written there, and an
+            agent reads nothing from it.
         is_for_agent: paths come from an agent, or from data. Then names that begin with a dot are
-            neither read nor written, and what is written is a table by its name.
+            neither read nor written, and only tables are written, by their extension.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Roots:
         self.is_for_agent = is_for_agent
 
     def with_folder(self, folder: Path) -> "Roots":
-        """These roots and one of our own folders, for reading back what we wrote there."""
+        """These roots plus one of our own folders, for reading back what we wrote there."""
         folders = None if self._folders is None else [*self._folders, folder]
         ours = (*self._ours, folder.resolve())
         return self._like(folders, ours, is_for_agent=self.is_for_agent)
@@ -76,8 +76,8 @@ class Roots:
     def for_data(self, folder: Path) -> "Roots":
         """These roots for paths that come from data, which nobody typed: never every path.
 
-        Where everything is allowed to the person at the command line, such a path may lead into
-        the working folder and into `folder`, where the data lies.
+        If the person at the command line may use every path, such a path may lead into the working
+        directory and into `folder`, where the data is.
         """
         folders = [self._base, folder] if self._folders is None else self._folders
         return self._like(folders, self._ours, is_for_agent=True)
@@ -127,8 +127,8 @@ class Roots:
     def matches(self, pattern: str) -> list[Path]:
         """Resolve a path or a glob (`texts/*.md`, `**` for any depth) to files, sorted by name.
 
-        Links that lead outside the roots are an error, not skipped: a silent gap in the input
-        would look like a complete job.
+        Links that lead outside the roots are an error instead of being skipped: a silent gap in the
+        input would look like a complete job.
         """
         if self.is_for_agent:
             check_path_text(pattern, shares=self._shares)
@@ -137,7 +137,7 @@ class Roots:
         self._check_pattern(pattern)
         full = os.path.join(self._base, os.path.expanduser(pattern))  # noqa: PTH111, PTH118
         found = sorted(glob.glob(full, recursive=True))  # noqa: PTH207  # patterns may be absolute
-        # A pipe or a device is not a file; a link to what is not allowed is an error.
+        # A pipe or a device is not a file; a link to something outside is an error.
         files = [self.readable(p) for p in found if os.path.isfile(p)]  # noqa: PTH113
         if not files:
             raise InputError(
@@ -148,13 +148,13 @@ class Roots:
         return files
 
     def _has_wildcards(self, pattern: str) -> bool:
-        """Whether there is something to expand: brackets may also stand in a file's name."""
+        """Whether there is something to expand: a file's own name may also contain brackets."""
         if not _GLOB_CHARACTERS & set(pattern):
             return False
         return not os.path.exists(self._base / pattern)  # noqa: PTH110  # Path.exists can raise
 
     def _check_pattern(self, pattern: str) -> None:
-        """Refuse a pattern before anything is looked at: what it finds would tell of the disk."""
+        """Refuse a pattern before looking at the disk: its matches would reveal what is there."""
         fixed: list[str] = []
         steps = Path(os.path.expanduser(pattern)).parts  # noqa: PTH111  # as in _inside
         while steps and not _GLOB_CHARACTERS & set(steps[0]):
@@ -169,7 +169,7 @@ class Roots:
         if ".." in steps:
             raise InputError(
                 f"The pattern {pattern} goes up again after a wildcard.",
-                hint="Write the folder out.",
+                hint="Write out the folder.",
                 code="outside_roots",
             )
         if self.is_for_agent and (name := hidden_name("/".join(steps))):
@@ -179,8 +179,7 @@ class Roots:
     def writable(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Resolve a path to write to, where a file can be created now; its folder must exist.
 
-        Whose files may be replaced is decided by `jobs/export/output_file.py`, which passes
-        `overwrite`.
+        `jobs/export/output_file.py` decides which files may be replaced, and passes `overwrite`.
 
         Raises:
             InputError: code `outside_roots`, `output_exists` (also for a folder, a pipe or a
@@ -203,15 +202,15 @@ class Roots:
         return resolved
 
     def writable_lock(self, path: Path) -> Path:
-        """Resolve the lock file beside a table: the one file that is written and was not named.
+        """Resolve the lock file beside a table: the only file written without having been named.
 
         Args:
-            path: beside an output path that `writable` gave.
+            path: beside an output path from `writable`.
 
         Raises:
-            InputError, StoreError: as `writable`; also where a link is in its place.
+            InputError, StoreError: as `writable`; also if a link is in its place.
         """
-        if is_link(path):  # nobody named the file, so nobody meant what it leads to
+        if is_link(path):  # nobody named the file, so nobody meant the link's target
             raise InputError(
                 f"{quote_untrusted(path.name, 200)} is a link.",
                 hint="Remove that link.",
@@ -222,11 +221,11 @@ class Roots:
         return resolved
 
     def absolute(self, path: str) -> Path:
-        """Where a caller's path leads, from the first root on; neither resolved nor checked."""
+        """Where a caller's path leads, relative to the first root; neither resolved nor checked."""
         return Path(os.path.abspath(self._base / os.path.expanduser(path)))  # noqa: PTH100, PTH111  # links stay
 
     def _refuse_as_target(self, resolved: Path, *, overwrite: bool) -> None:
-        """Refuse what cannot be written as a file, or must not be."""
+        """Refuse a target that cannot or must not be written as a file."""
         if resolved.exists() and not resolved.is_file():
             is_folder = resolved.is_dir()
             raise InputError(
@@ -247,7 +246,7 @@ class Roots:
     def _inside(self, path: str | Path, *, is_output: bool = False) -> Path:
         text = os.path.expanduser(str(path))  # noqa: PTH111  # Path.expanduser raises on ~unknown
         if "\0" in text or not text:
-            raise InputError("The path is empty or holds a NUL.", hint="Give a file's path.")
+            raise InputError("The path is empty or contains a NUL.", hint="Give a file's path.")
         check_is_utf8(text)
         if self.is_for_agent:
             check_path_text(text, shares=self._shares)
@@ -259,7 +258,7 @@ class Roots:
         self._check_place(path, resolved, is_output=is_output)
         try:
             with suppress(FileNotFoundError, NotADirectoryError):
-                resolved.lstat()  # a name may be too long, or its folder closed to this user
+                resolved.lstat()  # a name may be too long, or a folder without permission
         except OSError as error:
             raise InputError(
                 f"The path {text!r} cannot be used: {error.strerror or error}.",
@@ -303,7 +302,7 @@ class Roots:
         )
 
     def _is_in_state_directory(self, resolved: Path) -> bool:
-        """By name in any case and form, and by what the names lead to on this disk."""
+        """Compares names in any case and Unicode form, and what they lead to on this disk."""
         if self._state is None:
             return False
         if _is_under(resolved, self._state.resolve()):
@@ -323,7 +322,7 @@ class Roots:
 
 
 def _near_name(path: Path) -> str:
-    """A question for the name beside a path that may have been meant; "" for none."""
+    """A question with the similar name that may have been meant; "" if there is none."""
     import difflib
 
     names: list[str] = []
@@ -336,7 +335,7 @@ def _near_name(path: Path) -> str:
                     break
     except OSError:
         return ""
-    last = _SEPARATORS.split(path.name)[-1].partition("?")[0]  # of a path of Windows, or a URL
+    last = _SEPARATORS.split(path.name)[-1].partition("?")[0]  # of a Windows path or a URL
     word = last.strip(" \"'`[]").casefold() or path.name
     folded = {name.casefold(): name for name in sorted(names, reverse=True)}
     same_stem = [name for name in folded if Path(name).stem == word]
@@ -346,9 +345,9 @@ def _near_name(path: Path) -> str:
 
 
 def _below(path: Path, root: Path) -> tuple[str, ...] | None:
-    """The names by which a path leads on from a root, as the system compares names.
+    """The names that lead from a root to a path, compared as the system compares names.
 
-    Where the root's own names differ in their letters, the disk has the last word.
+    If the root's own names are spelled differently, the disk has the last word.
     """
     names = names_below(path, root)
     if names is None:
@@ -364,12 +363,12 @@ def _below(path: Path, root: Path) -> tuple[str, ...] | None:
 
 
 def _is_for_windows(path: Path) -> bool:
-    """Whether a path lies on a disk of Windows: there, or in Linux on Windows."""
+    """Whether a path is on a Windows disk: on Windows, or in WSL."""
     return os.name == "nt" or (bool(_WINDOWS_MOUNT.match(str(path))) and _WSL.exists())
 
 
 def _is_under(path: Path, folder: Path) -> bool:
-    """Whether a path is a folder or lies in it, on a disk that may not tell cases apart."""
+    """Whether a path is a folder or inside it, on a disk that may ignore case."""
     parts, above = _folded(path), _folded(folder)
     return parts[: len(above)] == above
 

@@ -1,8 +1,8 @@
-"""Whether the state directory is this user's alone, and the keys for our own servers in it.
+"""Checks that only this user can open the state directory, and keeps our servers' keys in it.
 
-Nor may a link or a pipe stand among what it holds: whoever packed the directory would choose with
-a link which files of the user are written and removed, and a pipe would be waited for without end.
-The directory itself may be reached by a link.
+It must not contain links or pipes either: with a link, whoever packed the directory could choose
+which of the user's files are written and removed, and a pipe would be waited for forever. The
+directory itself may be reached by a link.
 """
 
 import os
@@ -24,7 +24,7 @@ _MOVED = (
 
 
 def check_place(home: Path) -> None:
-    """Refuse a state directory in whose place something else stands; it need not exist.
+    """Refuse a state directory whose path is something else; it need not exist.
 
     Raises:
         ConfigError: code `invalid_setting`.
@@ -37,19 +37,20 @@ def check_place(home: Path) -> None:
         if not home.is_symlink():
             return
         fault = "is a link that leads nowhere"
-    except OSError as error:  # a file stands above it, its name is too long, a link leads to itself
+    except OSError as error:  # a parent is a file, the name is too long, a link leads to itself
         fault = f"cannot be used: {error.strerror or error}"
     raise ConfigError(f"The state directory {home} {fault}.", hint=_ELSEWHERE)
 
 
 def check_private(home: Path, store: Path) -> None:
-    """Refuse a state directory or store of another owner, open to others, or with links in it.
+    """Refuse a state directory or store that belongs or is open to others, or has links in it.
 
-    On Windows, where folders of a profile are its owner's, owners and rights are not checked.
+    On Windows, where a profile's folders belong to its owner, owners and permissions are not
+    checked.
 
     Raises:
         ConfigError: code `invalid_setting`.
-        OSError: it cannot be looked at or closed.
+        OSError: it cannot be read, or its permissions cannot be changed.
     """
     refuse_links(home)
     if not hasattr(os, "geteuid"):
@@ -60,11 +61,11 @@ def check_private(home: Path, store: Path) -> None:
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse a folder of ours in which a link or a pipe stands in the place of a file or folder.
+    """Refuse one of our folders if a link or a pipe is in the place of a file or folder.
 
     Raises:
         ConfigError: code `invalid_setting`.
-        OSError: it cannot be looked at.
+        OSError: it cannot be read.
     """
     for found in folder.iterdir():
         if is_link(found):
@@ -78,24 +79,24 @@ def refuse_links(folder: Path) -> None:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether a folder is a state directory, and not one of other things, as /tmp or a home."""
+    """Whether a folder is a state directory, and not one such as /tmp or a home folder."""
     return any((folder / name).exists() for name in ("store.sqlite3", "jobs", "local"))
 
 
 def kept_key(path: Path) -> str:
-    """The key in that file, made at the first call; its folder is made private.
+    """The key in that file, created at the first call; its folder is made private.
 
     Args:
         path: in a folder of the state directory.
 
     Raises:
-        ConfigError: the state directory is another user's or open to others, who could put a key
-            of their own there.
+        ConfigError: the state directory belongs to another user or is open to others, who could put
+            their own key there.
         StoreError: the file cannot be written, or is damaged.
     """
     if linked := next((each for each in (path.parent, path) if is_link(each)), None):
         raise StoreError(
-            _is_a_link(linked), hint="Remove the link, then start again: the key is made anew."
+            _is_a_link(linked), hint="Remove the link, then start again: a new key is made."
         )
     try:
         home = path.parent.parent
@@ -105,7 +106,7 @@ def kept_key(path: Path) -> str:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         path.parent.chmod(0o700)
         if path.exists() and not path.is_file():
-            raise OSError("it is not a file")  # noqa: TRY301  # told as the others
+            raise OSError("it is not a file")  # noqa: TRY301  # reported like the others
         if not path.exists():
             with suppress(InputError):  # another process was faster: both use its key
                 write_text(path, secrets.token_urlsafe(32), private=True, overwrite=False)

@@ -1,10 +1,10 @@
-"""What long work tells while it runs."""
+"""Reports the progress of long work."""
 
 from collections.abc import Callable
 
 Progress = Callable[[float, float | None, str], None]
-"""Told (done, total or None, words); may be called from any thread and must not block."""
+"""Called with (done, total or None, words); from any thread, so it must not block."""
 
 
 def no_progress(_done: float, _total: float | None, _words: str) -> None:
-    """A Progress that tells nobody."""
+    """A Progress that reports nothing."""

@@ -20,7 +20,7 @@ from doubleword_batch.errors import InputError, quote_untrusted
 _T = TypeVar("_T")
 _MILLION = Decimal(1_000_000)
 _A_LITTLE = Decimal("1.05")
-_NEAR = 0.85  # of a model's name to one that may be meant
+_NEAR = 0.85  # similarity of a model's name to a known one
 _MAX_METADATA_PAIRS = 16
 _MAX_METADATA_KEY = 64
 _MAX_METADATA_VALUE = 512
@@ -41,9 +41,9 @@ _SECONDS = {
 
 
 def _seconds_of(window: str) -> int | None:
-    """How long a completion window is: `24h` and `1 day` are the same.
+    """The length of a completion window: `24h` and `1 day` are the same.
 
-    None for other words, and for months, which are not all of one length.
+    None for other words, and for months, whose length varies.
     """
     found = _WINDOW.fullmatch(window.strip())
     seconds = _SECONDS.get(found[2].lower()) if found else None
@@ -51,14 +51,14 @@ def _seconds_of(window: str) -> int | None:
 
 
 def _same_window(windows: Collection[str], window: str) -> str | None:
-    """The one of these that a window is, also in another spelling; None for none."""
+    """The window among these that means the same, in any spelling; None if none does."""
     seconds = _seconds_of(window)
     same = (own for own in windows if seconds is not None and _seconds_of(own) == seconds)
     return window if window in windows else next(same, None)
 
 
 def _of_window(prices: dict[str, _T], window: str) -> _T | None:
-    """What stands under a window, also in another spelling of it."""
+    """The value for a window, also in another spelling."""
     own = _same_window(prices, window)
     return None if own is None else prices[own]
 
@@ -67,12 +67,12 @@ class PriceTable(BaseModel):
     """Prices read on `date`; US dollars per million tokens, by model and window.
 
     Attributes:
-        models: of input and output.
-        cached: of input that the provider has in its cache, where that is known.
-        realtime: of input and output of single calls, by model.
-        realtime_cached: of their cached input.
-        told_on: when the provider told those of `told`, which are among `models`.
-        told: by model and window, how many times as high the dated price is; 1 where it is not.
+        models: prices of input and output.
+        cached: prices of cached input, where they are known.
+        realtime: prices of input and output in single calls, by model.
+        realtime_cached: prices of their cached input.
+        told_on: when the provider told the prices in `told`, which are also in `models`.
+        told: by model and window, how many times higher the dated price is; 1 if it is not.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
@@ -87,12 +87,12 @@ class PriceTable(BaseModel):
     told: dict[str, dict[str, Decimal]] = {}
 
     def read_on(self, model: str, window: str) -> dt.date:
-        """The day that a price is of."""
+        """The date of a price."""
         is_told = _of_window(self.told.get(model, {}), window) is not None
         return self.told_on if self.told_on is not None and is_told else self.date
 
     def words(self, title: str, model: str, window: str) -> str:
-        """Where a price comes from: told by the provider, or dated."""
+        """Where a price comes from, in words: told by the provider, or dated."""
         times = _of_window(self.told.get(model, {}), window)
         if times is None or self.told_on is None:
             return f"by prices of {self.date.isoformat()}, not live"
@@ -106,25 +106,25 @@ class PriceTable(BaseModel):
         return f"{told}; the price of {self.date.isoformat()} is {many}"
 
     def realtime_usd(self, model: str, input_tokens: int, output_tokens: int) -> Decimal | None:
-        """What these tokens cost in single calls, or None when that is not in the table."""
+        """The cost of these tokens in single calls, or None if it is not in the table."""
         price = self.realtime.get(model)
         if price is None:
             return None
         return (price[0] * input_tokens + price[1] * output_tokens) / _MILLION
 
     def realtime_saved_usd(self, model: str, cached_tokens: int) -> Decimal:
-        """What cached tokens of single calls cost less; nothing where that is not known."""
+        """How much less cached tokens cost in single calls; 0 if it is not known."""
         price, cached = self.realtime.get(model), self.realtime_cached.get(model)
         if price is None or cached is None:
             return Decimal(0)
         return max(price[0] - cached, Decimal(0)) * cached_tokens / _MILLION
 
     def price(self, model: str, window: str) -> tuple[Decimal, Decimal] | None:
-        """The price of a model in a window, or None when either is not in the table."""
+        """The price of a model in a window, or None if either is not in the table."""
         return _of_window(self.models.get(model, {}), window)
 
     def closest_model(self, model: str) -> str | None:
-        """The model of the table that a misspelt name may mean; None for one that is in it."""
+        """The model in the table that a misspelt name may mean; None if the name is in it."""
         if model in self.models:
             return None
         names = {name.rpartition("/")[2].lower(): name for name in reversed(self.models)}
@@ -135,7 +135,7 @@ class PriceTable(BaseModel):
         return names[near[0]] if near else None
 
     def saved_usd(self, model: str, window: str, cached_tokens: int) -> Decimal | None:
-        """What these tokens cost less because they were cached; None where that is not known."""
+        """How much less these tokens cost because they were cached; None if it is not known."""
         price, cached = self.price(model, window), _of_window(self.cached.get(model, {}), window)
         if price is None or cached is None:
             return None
@@ -144,7 +144,7 @@ class PriceTable(BaseModel):
     def cost_usd(
         self, model: str, window: str, input_tokens: int, output_tokens: int
     ) -> Decimal | None:
-        """The cost of these tokens, or None when the model or the window is not in the table."""
+        """The cost of these tokens, or None if the model or the window is not in the table."""
         price = self.price(model, window)
         if price is None:
             return None
@@ -158,33 +158,33 @@ class Profile(BaseModel):
         name: its key in `providers.toml`.
         title: its name for people.
         windows: completion windows, the default first.
-        other_windows: the server may take windows that are not among them.
-        max_requests: requests in one file.
-        max_file_bytes: bytes in one file.
-        max_request_bytes: bytes of one request's body.
-        max_custom_id_bytes: bytes of a custom_id (printable ASCII).
-        max_embedding_inputs: inputs in one embeddings file, None for no limit of that kind.
-        parts_at_once: how many parts of a job are sent or asked for at the same time.
-        endpoints: values of a request line's `url`, from `models.ENDPOINTS`.
-        skip: file content takes `skip` and answers X-Last-Line, also while the batch runs.
+        other_windows: the server may accept further windows.
+        max_requests: maximum requests in one file.
+        max_file_bytes: maximum size of one file.
+        max_request_bytes: maximum size of one request's body.
+        max_custom_id_bytes: maximum length of a custom_id (printable ASCII).
+        max_embedding_inputs: maximum inputs in one embeddings file, None for no such limit.
+        parts_at_once: how many parts of a job are sent or polled at the same time.
+        endpoints: allowed values of a request line's `url`, from `models.ENDPOINTS`.
+        skip: file content takes `skip` and returns X-Last-Line, also while the batch runs.
         search: lists take `search` and filters.
         retry: POST /batches/{id}/retry exists.
         cost_estimate: GET /files/{id}/cost-estimate exists.
         results: GET /batches/{id}/results may exist.
         analytics: GET /batches/{id}/analytics may exist.
-        asynchronous: single responses run in the background (`service_tier: flex`), to be polled by
+        asynchronous: single responses can run in the background (`service_tier: flex`), polled by
             their id.
         free: nothing is billed.
         usual_times: how long a window usually takes, in words.
-        prices: dated price table, None when there is none.
-        output_limit: the parameter of chat that limits the tokens of an answer.
-        lists_models: the list of models is that of the key, and not of the whole server.
-        refuses_unlisted_models: an upload with a model outside that list is refused, so that the
-            list is the whole truth; elsewhere aliases work that no list names.
-        text_only: models that are known to see no images.
-        logprobs: its models write the log probabilities of their tokens where they are asked to.
-        tells_prices: GET /models takes `include=pricing`, and may tell them to a key.
-        management_url: where a platform key is told them; None where there is no such address.
+        prices: dated price table, None if there is none.
+        output_limit: the chat parameter that limits the tokens of an answer.
+        lists_models: the list of models is the key's own, not the whole server's.
+        refuses_unlisted_models: an upload with a model outside that list is refused, so the list is
+            complete; elsewhere, aliases that no list names may work.
+        text_only: models that are known not to accept images.
+        logprobs: its models return the log probabilities of their tokens on request.
+        tells_prices: GET /models accepts `include=pricing`, and may tell a key its prices.
+        management_url: where a platform key gets the prices; None if there is no such address.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
@@ -242,7 +242,7 @@ class Profile(BaseModel):
             )
 
     def normalize_window(self, window: str) -> str:
-        """A window in the provider's own spelling; an unknown one is returned as it is."""
+        """A window in the provider's own spelling; an unknown one is returned unchanged."""
         return _same_window(self.windows, window) or window
 
     def check_window(self, window: str) -> None:
@@ -261,14 +261,14 @@ class Profile(BaseModel):
 def check_metadata(
     metadata: dict[str, str], *, reserved_pairs: int = 0, reserved_prefix: str | None = None
 ) -> None:
-    """Reject metadata of a batch that some server would reject.
+    """Reject batch metadata that some server would reject.
 
-    Doubleword does not check the limits, OpenAI does; what is sent has to work on both.
+    OpenAI checks the limits, Doubleword does not; what is sent has to work on both.
 
     Args:
-        metadata: texts by their keys.
-        reserved_pairs: how many of the 16 pairs the caller adds itself.
-        reserved_prefix: what the caller's own keys begin with.
+        metadata: keys and their texts.
+        reserved_pairs: how many of the 16 pairs the caller itself adds.
+        reserved_prefix: the prefix of the caller's own keys.
 
     Raises:
         InputError: code `invalid_argument`.
@@ -304,5 +304,5 @@ def _table() -> dict[str, dict[str, Any]]:
 
 @cache
 def profile(name: str) -> Profile:
-    """The profile of that name; the names are those of `settings.ProviderName`."""
+    """The profile with that name; the names are those of `settings.ProviderName`."""
     return Profile(name=name, **_table()[name])

@@ -1,9 +1,9 @@
-"""Whether an https address leads into the public internet, by its text alone.
+"""Whether an https address leads to the public internet, judged by its text alone.
 
-An image's address is fetched by whoever answers the request, perhaps a server on this machine or in
-a company's network. A row must not make it ask the services there, whose names and numbers can be
-written in many ways: every spelling that a URL parser takes is read here as they read it. What a
-public name leads to only DNS knows, and whoever fetches it.
+An image's address is fetched by the server that answers the request, perhaps on this machine or in
+a company's network. A row must not make it call services there, whose names and numbers can be
+written in many ways: every spelling that URL parsers accept is read here as they read it. What a
+public name resolves to only DNS knows, and the server that fetches it.
 """
 
 import re
@@ -31,9 +31,9 @@ _MOST_LABELS = 4
 
 
 def why_not_public(url: str) -> str | None:
-    """What is wrong with an address: words that go on after "which"; None for a public one."""
+    """What is wrong with an address, to follow "which"; None for a public one."""
     if not is_plain(url) or any(c.isspace() or c in '\\<>"`{}|^' for c in url):
-        return "has a blank, a line break or another character that no address has"
+        return "has a blank, a line break or another character that addresses cannot have"
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -42,7 +42,7 @@ def why_not_public(url: str) -> str | None:
     if parts.scheme != "https" or not host or port == 0:
         return "is not an https URL"
     if "@" in parts.netloc:
-        return "holds a user name or a password"
+        return "contains a user name or a password"
     if _is_inner(host):
         return "does not lead to a public server"
     return None
@@ -70,7 +70,7 @@ def _is_inner(host: str) -> bool:
 
 
 def _number_of(labels: list[str]) -> str | None:
-    """The IPv4 address in one to four numbers, each decimal, octal or hexadecimal."""
+    """The IPv4 address written as one to four numbers, each decimal, octal or hexadecimal."""
     if len(labels) > _MOST_LABELS:
         return None
     try:

@@ -1,7 +1,7 @@
-"""Texts that people save in an editor or pass through a pipe: prompts and schemas.
+"""Decodes texts that people save in an editor or pass through a pipe: prompts and schemas.
 
-Editors of Windows put a byte order mark before them, and its shells write UTF-16; the mark says so.
-Nothing is guessed: without one a text is UTF-8.
+Windows editors put a byte order mark first, and Windows shells write UTF-16; the mark says so.
+Nothing is guessed: without a mark, the text is UTF-8.
 """
 
 import codecs
@@ -19,7 +19,7 @@ def decode_saved(content: bytes) -> str:
     """The text without its byte order mark; line ends become line feeds.
 
     Raises:
-        UnicodeDecodeError: it is not what its mark says, or without one not UTF-8.
+        UnicodeDecodeError: it does not match its mark, or has none and is not UTF-8.
     """
     encodings = (name for mark, name in _ENCODINGS.items() if content.startswith(mark))
     text = content.decode(next(encodings, "utf-8"))

@@ -1,7 +1,7 @@
 """Settings: the whole configuration, read once from the environment.
 
-This module reads every setting; nothing else takes one from `os.environ`. Keys are `Secret`: they
-are revealed to what sends them and appear in no repr, log or error.
+This module reads every setting; nothing else takes one from `os.environ`. Keys are `Secret`s: they
+are revealed only where they are sent and appear in no repr, log or error.
 """
 
 import os
@@ -29,7 +29,7 @@ from doubleword_batch.variables import (
     refuse_unread,
 )
 
-# As a hint names them: which one is read depends on the provider (`_key_and_address`).
+# As hints name them: which variable is read depends on the provider (`_key_and_address`).
 KEY_VARIABLES = "DOUBLEWORD_API_KEY (or OPENAI_API_KEY, where that is the one set)"
 BASE_URL_VARIABLES = "DOUBLEWORD_BASE_URL (or OPENAI_BASE_URL, where that is the one set)"
 
@@ -45,7 +45,7 @@ _KEY = re.compile(r"[!-~]+")
 
 
 class Secret:
-    """A key that does not show itself; `reveal()` is called only where it is sent."""
+    """A key that does not show itself; `reveal()` is called only where the key is sent."""
 
     __slots__ = ("_value",)
 
@@ -68,18 +68,18 @@ class Secret:
         return hash(self._value)
 
     def __reduce__(self) -> str:
-        raise TypeError("a Secret is not pickled")
+        raise TypeError("a Secret cannot be pickled")
 
 
 @dataclass(frozen=True, slots=True)
 class KeyAndAddress:
-    """An address and the key for it, as somebody gave them: not checked yet.
+    """An address and its key as somebody gave them, not checked yet.
 
     Attributes:
         base_url: "" for the provider's own address.
-        api_key: None without one.
-        has_key_function: whoever sends the requests makes a key for each of them.
-        family: the names of the variables that are read for it begin so, for errors.
+        api_key: None if there is none.
+        has_key_function: the caller's transport gets a key for each request.
+        family: the prefix of the variables they are read from, for errors.
     """
 
     base_url: str = ""
@@ -96,31 +96,33 @@ class Settings:
         provider: which profile of `providers.toml` describes the server.
         base_url: the API with `/v1`, without a trailing slash; "" for the local server.
         api_key: sent to `base_url` and nowhere else; None for the local server.
-        home: the state directory (created by whoever first writes to it).
-        roots: folders that agents may read and write; none when nobody listed any and the server
-            was started in a folder that holds the home folder, or in one of Windows.
+        home: the state directory (created when it is first written to).
+        roots: folders that agents may read and write; empty if nobody listed any and the server was
+            started in a folder that contains the home folder, or in a folder of Windows.
         roots_are_explicit: whether a person listed them; the command line, where the person types
-            the paths, applies only such.
+            the paths, applies only explicit roots.
         max_cost_usd: hard cap for one job, US dollars; None for no cap.
         max_daily_usd: hard cap for all jobs of one UTC day, US dollars; None for no cap.
-        ask_above_usd: what costs more waits for a person's yes, US dollars; None to ask nobody.
+        ask_above_usd: jobs above this cost wait for a person's approval, US dollars; None to ask
+            nobody.
         read_only: do not register tools that write.
-        strict_json: a structured answer counts only where its JSON stands alone, without a code
-            fence around it or thoughts before it.
-        local_executor: what answers the local server's requests; None to choose by what is there.
-        local_url: upstream executor's OpenAI-compatible base URL.
-        local_key: upstream executor's key.
-        local_model: a GGUF file for the builtin executor; None for the fetched one.
+        strict_json: a structured answer counts only if it is nothing but JSON, without a code fence
+            around it or thoughts before it.
+        local_executor: what answers the local server's requests; None to choose by what is
+            available.
+        local_url: the upstream executor's OpenAI-compatible base URL.
+        local_key: the upstream executor's key.
+        local_model: a GGUF file for the builtin executor; None for the downloaded one.
         log_level: level of the log on stderr.
-        proxy_key: what programs must send to the proxy as their key; None for the one it makes.
-        max_state_bytes: beyond so many bytes in the state directory nothing is built.
+        proxy_key: the key that programs must send to the proxy; None for a generated one.
+        max_state_bytes: if the state directory is larger, nothing is built.
         lock_files: whether a table of answers gets a lock file beside it.
-        on_done: a command line to run when a job that an agent began has ended.
-        notify: show a notification on the desktop then.
-        channel: tell the host's session of the ends of its jobs, through its channel.
-        webhook_secret: by which the provider's webhooks are known to be its own.
-        platform_key: of the provider's management API, which is asked for prices and nothing else.
-        platform_url: of that API; None for the provider's.
+        on_done: a command line to run when a job that an agent started has ended.
+        notify: show a desktop notification then.
+        channel: report the ends of its jobs to the host's session, through its channel.
+        webhook_secret: verifies that webhooks come from the provider.
+        platform_key: key for the provider's management API, which is only asked for prices.
+        platform_url: address of that API; None for the provider's own.
     """
 
     provider: ProviderName
@@ -162,9 +164,9 @@ class Settings:
 
         Args:
             environ: the variables to read; the process's own by default.
-            provider: take this one, whatever `DOUBLEWORD_BATCH_PROVIDER` says.
-            key_and_address: in place of what the variables say of address and key.
-            home: in place of `DOUBLEWORD_BATCH_HOME`.
+            provider: use this one, whatever `DOUBLEWORD_BATCH_PROVIDER` says.
+            key_and_address: replaces the variables for address and key.
+            home: replaces `DOUBLEWORD_BATCH_HOME`.
 
         Raises:
             ConfigError: a variable has a value that cannot be used; the message names it.
@@ -205,7 +207,7 @@ class Settings:
 
 
 def environment() -> dict[str, str]:
-    """A copy of the process's variables, to read settings of it with some replaced."""
+    """A copy of the process's variables, for reading settings with some of them replaced."""
     return dict(os.environ)
 
 
@@ -213,18 +215,18 @@ def header_value(key: Secret) -> str:
     """The key itself, if a header can carry it.
 
     Raises:
-        ConfigError: the HTTP library would show such a key in its error.
+        ConfigError: it cannot; the HTTP library would show such a key in its error.
     """
     if _KEY.fullmatch(key.reveal()):
         return key.reveal()
     raise ConfigError(
-        "The API key holds a space, a line break or a character that is not ASCII.",
+        "The API key contains a space, a line break or a character that is not ASCII.",
         hint=f"Set {KEY_VARIABLES} again, copied whole and without quotes.",
     )
 
 
 def provider_of(base_url: str) -> ProviderName:
-    """The provider at a known address; `generic` for every other one."""
+    """The provider at a known address; `generic` for any other."""
     return _KNOWN_ADDRESSES.get(base_url, "generic")
 
 
@@ -251,13 +253,13 @@ def _provider(
 
 
 def check_families(env: Mapping[str, str]) -> None:
-    """Reject the key of one family of variables beside the address of the other.
+    """Reject one family's key with the other family's address.
 
     Either could be meant, and the wrong choice sends rows to another company. A family that has
-    both is complete, whatever there is of the other; an address on this machine needs no key.
+    both is complete, whatever the other has; an address on this machine needs no key.
 
     Raises:
-        ConfigError: names both variables.
+        ConfigError: it names both variables.
     """
     named = env.get("DOUBLEWORD_BATCH_PROVIDER", "").strip().lower()
     if named not in {"", "openai"}:
@@ -278,7 +280,7 @@ def check_families(env: Mapping[str, str]) -> None:
                 f"{key} is set without an address of its own, and {address} without a key of its "
                 "own: it is not clear where the rows should go.",
                 hint=f"Set {ours}_BASE_URL to go with {key}, or {other}_API_KEY to go with "
-                f"{address}, and unset the one that is not meant.",
+                f"{address}, and unset the one you do not mean.",
             )
 
 
@@ -311,7 +313,7 @@ def _without_key(
 
 
 def _key_and_address(env: Mapping[str, str], named: ProviderName | None) -> KeyAndAddress:
-    """Address and key; a key goes with its own address, never with the other's."""
+    """Address and key; a key goes with its own family's address, never with the other's."""
     check_families(env)
     if named == "openai" and env.get("OPENAI_API_KEY"):
         url, key = env.get("OPENAI_BASE_URL", ""), _secret(env, "OPENAI_API_KEY")
@@ -329,7 +331,7 @@ def _home(env: Mapping[str, str], given: str | Path | None) -> Path:
         path = platformdirs.user_state_path("doubleword-batch", appauthor=False)
     try:
         str(path).encode()
-    except UnicodeEncodeError:  # SQLite opens no other
+    except UnicodeEncodeError:  # SQLite cannot open any other
         raise ConfigError(
             "The path of the state directory is not UTF-8.",
             hint="Set DOUBLEWORD_BATCH_HOME to another folder.",
@@ -352,10 +354,10 @@ def _roots(listed: str | None) -> tuple[Path, ...]:
 
 
 def _working_directory() -> tuple[Path, ...]:
-    """The working directory, unless it is the whole disk, holds the home folder or is the system's.
+    """The working directory, unless it is a whole disk, the system's, or contains the home folder.
 
-    Desktop hosts start their servers there, and nobody meant to hand over everything. A home folder
-    may be reached by a link, and a folder of Windows by its short name.
+    Desktop hosts start their servers there, and nobody meant to expose everything. A home folder
+    may be reached by a link, and a Windows folder by its short name.
     """
     try:
         folder, home = Path.cwd(), Path.home().resolve()
@@ -374,7 +376,7 @@ def _secret(env: Mapping[str, str], name: str) -> Secret | None:
     key = env.get(name)
     if key and not _KEY.fullmatch(key):
         raise ConfigError(
-            f"{name} holds a space, a line break or a character that is not ASCII.",
+            f"{name} contains a space, a line break or a character that is not ASCII.",
             hint=f"Set {name} again, copied whole and without quotes.",
         )
     return Secret(key) if key else None

@@ -1,4 +1,4 @@
-"""Lines quoted for the shell in which a person will paste them."""
+"""Quotes command lines for the shell in which a person will paste them."""
 
 import os
 import re
@@ -16,9 +16,9 @@ _CMD_SIGNS = re.compile(r'([()%!^"<>&|])')
 
 
 def shell_here(env: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Shell:
-    """The shell that runs, as far as its environment tells.
+    """The current shell, as far as its environment tells.
 
-    PowerShell puts its user's modules into PSModulePath; cmd inherits the system's alone.
+    PowerShell puts the user's modules into PSModulePath; cmd only inherits the system's.
     """
     if platform != "win32" or env.get("MSYSTEM") or env.get("SHELL"):
         return "sh"
@@ -30,17 +30,17 @@ def shell_here(env: Mapping[str, str] = os.environ, platform: str = sys.platform
 
 
 def join_words(words: Sequence[str], shell: Shell | None = None) -> str:
-    """The words as one command line, which that shell takes apart into the same words.
+    """The words as one command line, which that shell splits into the same words.
 
     Args:
-        words: the program and its arguments, none of them empty and each in one line.
-        shell: the one that runs, by default.
+        words: the program and its arguments, none of them empty or with a line break.
+        shell: by default the current one.
     """
     shell = shell or shell_here()
     if shell == "sh":
         return shlex.join(words)
     line = " ".join(_quoted(word, shell) for word in words)
-    if shell != "cmd" and line[0] in "'\"":  # a text to PowerShell, unless it is called
+    if shell != "cmd" and line[0] in "'\"":  # without &, PowerShell takes it for a string
         return f"& {line}"
     return line
 
@@ -50,8 +50,8 @@ def set_variable(name: str, value: str, shell: Shell | None = None) -> str:
 
     Args:
         name: of letters and underscores.
-        value: an address or a key, which no shell reads otherwise.
-        shell: the one that runs, by default.
+        value: an address or a key, without characters that a shell interprets.
+        shell: by default the current one.
     """
     shell = shell or shell_here()
     if shell == "cmd":
@@ -62,18 +62,18 @@ def set_variable(name: str, value: str, shell: Shell | None = None) -> str:
 
 
 def set_variable_from(name: str, path: str, shell: Shell | None = None) -> str:
-    """The line that sets a variable to the one line of a file; its path may hold any character."""
+    """The line that sets a variable to a file's only line; the path may contain any character."""
     shell = shell or shell_here()
     if shell == "cmd":
         return f'set /p {name}=<"{path}"'
     if shell == "sh":
         return f'export {name}="$(cat {shlex.quote(path)})"'
-    # Without -LiteralPath brackets stand for other characters.
+    # Without -LiteralPath, brackets are wildcards.
     return f"$env:{name} = (Get-Content -LiteralPath {_text_of_powershell(path)})"
 
 
 def _text_of_powershell(text: str) -> str:
-    return "'" + re.sub("(['\u2018-\u201b])", r"\1\1", text) + "'"  # all are quotes to it
+    return "'" + re.sub("(['\u2018-\u201b])", r"\1\1", text) + "'"  # to PowerShell, all are quotes
 
 
 def _quoted(word: str, shell: Shell) -> str:
@@ -81,8 +81,8 @@ def _quoted(word: str, shell: Shell) -> str:
         return word
     if _QUOTED_BY_BOTH.fullmatch(word):
         return f'"{word}"'
-    # As programs of Windows take their command lines apart. What PowerShell 5 passes on is read
-    # once more by these rules; it adds no backslashes, but quotes around what holds a space.
+    # Windows programs split their command lines by these rules. PowerShell 5 passes on a line that
+    # is split by them once more; it adds no backslashes, but quotes around words with spaces.
     escaped = re.sub(r'(\\*)"', r'\1\1\\"', word)
     within_quotes = re.sub(r"(\\+)$", r"\1\1", escaped)
     if shell == "cmd":

@@ -1,4 +1,4 @@
-"""Values of environment variables: what each may be, and the error for what it may not be.
+"""Values of environment variables: which are allowed, and the error for any other.
 
 Every function raises `ConfigError`, which names the variable.
 """
@@ -27,32 +27,32 @@ _NOT_FILLED_IN = re.compile(
     r"(?:\$\{(?:env:)?\w+\}|%\w+%|\$(?:HOME|USERPROFILE|DOUBLEWORD_\w+|OPENAI_\w+)\b)"
 )
 _OPENAI = frozenset({"OPENAI_API_KEY", "OPENAI_BASE_URL"})
-_COMMANDS = frozenset({"DOUBLEWORD_BATCH_ON_DONE"})  # a shell takes quotes and variables in it
+_COMMANDS = frozenset({"DOUBLEWORD_BATCH_ON_DONE"})  # a shell interprets them later
 
 
 def refuse_unread(env: Mapping[str, str]) -> None:
-    """Refuse what a shell would have read, and a host or a file of variables did not.
+    """Refuse what a shell would have interpreted, but a host or a file of variables did not.
 
-    Quotes would become a part of a key or a folder's name, and `$HOME/state` a folder `$HOME`.
+    Quotes would become part of a key or a folder's name, and `$HOME/state` a folder named `$HOME`.
     """
     for name, text in env.items():
         if name in _COMMANDS or not (name.startswith("DOUBLEWORD_") or name in _OPENAI):
             continue
         if _QUOTED.fullmatch(text):
             raise ConfigError(
-                f"{name} is set with quotes around its value, which are a part of it here.",
-                hint="Set it without quotes: a shell takes them off, Docker's --env-file and "
+                f"{name} has quotes around its value, which would be part of it.",
+                hint="Set it without quotes: a shell removes them, but Docker's --env-file and "
                 "some hosts do not.",
             )
         if found := _NOT_FILLED_IN.match(text):
             raise ConfigError(
-                f"{name} begins with {found[0]}, which nothing has filled in.",
-                hint="Set it to the value itself: a shell fills in variables, hosts often do not.",
+                f"{name} begins with {found[0]}, which was not replaced by its value.",
+                hint="Set it to the value itself: a shell replaces variables, hosts often do not.",
             )
 
 
 def full_path(name: str, text: str) -> Path:
-    """The absolute path that a text means, `~` expanded."""
+    """The absolute path that a text means, with `~` expanded."""
     try:
         return Path(text).expanduser().absolute()
     except (OSError, RuntimeError):
@@ -62,7 +62,7 @@ def full_path(name: str, text: str) -> Path:
 
 
 def one_of(env: Mapping[str, str], name: str, literal: Any) -> Any:
-    """The variable's value, which is one of the Literal's; None when it is not set or empty."""
+    """The variable's value, which must be one of the Literal's; None if it is unset or empty."""
     value = env.get(name, "").lower()
     allowed = get_args(literal)
     if value and value not in allowed:
@@ -73,7 +73,7 @@ def one_of(env: Mapping[str, str], name: str, literal: Any) -> Any:
 
 
 def dollars(given: object) -> Decimal | None:
-    """An amount of US dollars; None for what is not one: negative, without end, not a number."""
+    """An amount of US dollars; None if it is negative, infinite or not a number."""
     try:
         value = Decimal(str(given).strip().removeprefix("$"))
     except InvalidOperation:
@@ -82,7 +82,7 @@ def dollars(given: object) -> Decimal | None:
 
 
 def money(env: Mapping[str, str], name: str) -> Decimal | None:
-    """An amount in US dollars; None when it is not set or empty."""
+    """An amount in US dollars; None if it is unset or empty."""
     text = env.get(name)
     if not text:
         return None
@@ -123,23 +123,23 @@ def flag(env: Mapping[str, str], name: str, *, default: bool = False) -> bool:
 
 
 def check_base_url(name: str, url: str) -> str:
-    """Return `url` as it is written everywhere here, if a key may be sent there.
+    """Return `url` in the form used everywhere here, if a key may be sent there.
 
-    Scheme and host are in lower case, without the scheme's own port and slashes at the end.
+    Scheme and host become lower case; the scheme's default port and trailing slashes are removed.
 
     Args:
-        name: the variable or option that the error should name.
+        name: the variable or option to name in the error.
         url: https anywhere, or http on a loopback address.
 
     Raises:
-        ConfigError: another scheme, no host, credentials in the URL, or plain http elsewhere; or
-            an address of a known server that its API does not begin at.
+        ConfigError: another scheme, no host, credentials in the URL, plain http elsewhere, or an
+            address of a known server that is not its API's.
     """
     try:
         parts = urlsplit(url)
         host, is_http = parts.hostname or "", parts.scheme in _PORTS and parts.port != 0
         if ":" not in host:
-            host.encode("idna").decode("idna")  # raises for what is no name in DNS
+            host.encode("idna").decode("idna")  # raises for an invalid DNS name
     except ValueError:  # also for unbalanced brackets, or a port that is not a number
         parts, host, is_http = urlsplit(""), "", False
     if not is_http or not host or not is_plain(url) or " " in url or not parts.path.isascii():
@@ -162,12 +162,12 @@ def check_base_url(name: str, url: str) -> str:
 
 
 def _with_its_path(name: str, server: str, path: str) -> str:
-    """The whole address; one of a known server has to be that of its API."""
+    """The whole address; for a known server it must be its API's."""
     for known in (HOSTED_BASE_URL, OPENAI_BASE_URL):
         if f"{server}/v1" == known and path.strip("/").partition("/")[0] in {"", "v1"}:
             if path.strip("/") == "v1":
                 return known
             raise ConfigError(
-                f"{name} is not where the API of {server} begins.", hint=f"Set {name} to {known}."
+                f"{name} is not the base URL of {server}'s API.", hint=f"Set {name} to {known}."
             )
     return server + path.rstrip("/")

@@ -1,8 +1,8 @@
-"""Webhooks of the provider: a batch has ended, so its job is looked at now and its end is told.
+"""The provider's webhooks: when a batch ends, its job is refreshed at once and its end reported.
 
-They are signed as Standard Webhooks says: HMAC-SHA256 over id, time and body, with a secret that
-the provider made. A message is a hint and no more: of its content only the batch's id is used, and
-the provider itself is asked what became of it. To hear one twice changes nothing.
+They are signed according to Standard Webhooks: HMAC-SHA256 over id, time and body, with a secret
+from the provider. A message is only a hint: nothing but the batch's id is used, and the provider
+itself is asked about the batch. Receiving it twice changes nothing.
 """
 
 import base64
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8087
 TOLERANCE_SECONDS = 300
-"""How old, or how far in the future, a message may be: an old one may be somebody's copy."""
+"""How old, or how far in the future, a message may be: an old one may be a replay."""
 
 _PREFIX = "whsec_"
 _ENDS = frozenset({"batch.completed", "batch.failed"})
@@ -39,7 +39,7 @@ _MOST_DIGITS = 12  # of an epoch time
 _ANSWER_SECONDS = 10.0
 _BODY_SECONDS = 10.0
 _BACKLOG = 16
-_MOST_AT_ONCE = 200  # behind a tunnel anybody may ask
+_MOST_AT_ONCE = 200  # behind a tunnel anybody may connect
 
 _log = logging.getLogger(__name__)
 
@@ -56,16 +56,16 @@ class _Event(msgspec.Struct):
 def is_signed(
     secret: Secret, headers: Mapping[str, str], body: bytes, *, now: float | None = None
 ) -> bool:
-    """Whether a message is the provider's, and of this moment.
+    """Whether a message comes from the provider and is recent.
 
     Args:
         secret: as the provider shows it, `whsec_` and base64.
-        headers: their names in lower case.
-        body: as it came.
-        now: epoch seconds; the clock's by default.
+        headers: with names in lower case.
+        body: as received.
+        now: epoch seconds; the current time by default.
 
     Raises:
-        ConfigError: the secret is not one.
+        ConfigError: the secret is not valid.
     """
     key = _key(secret)
     identity, stamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
@@ -96,10 +96,10 @@ def _key(secret: Secret) -> bytes:
 
 
 def build_app(jobs: Jobs, secret: Secret) -> "Starlette":
-    """The application that takes webhooks.
+    """The application that receives webhooks.
 
     Raises:
-        ConfigError: the secret is not one.
+        ConfigError: the secret is not valid.
     """
     from starlette.applications import Starlette
     from starlette.responses import Response
@@ -127,7 +127,7 @@ def build_app(jobs: Jobs, secret: Secret) -> "Starlette":
 async def _handle_event(jobs: Jobs, body: bytes) -> int:
     """Refresh the job that an event is about, and return the status code of the reply.
 
-    503 has the provider send it again; a message that is not for this machine is taken, too.
+    503 makes the provider send it again; a message about another machine's batch is accepted too.
     """
     try:
         event = msgspec.json.decode(body, type=_Event)
@@ -140,7 +140,7 @@ async def _handle_event(jobs: Jobs, body: bytes) -> int:
         with anyio.fail_after(_ANSWER_SECONDS):
             is_known = await jobs.look_at_batch(batch_id, event.data.batch_id)
     except (DoublewordBatchError, TimeoutError) as error:
-        _log.warning("A webhook's batch could not be looked at: %s", error)
+        _log.warning("The batch of a webhook could not be refreshed: %s", error)
         return 503
     _log.info(
         "A webhook announced the end of a batch %s", "of this machine" if is_known else "elsewhere"
@@ -151,16 +151,16 @@ async def _handle_event(jobs: Jobs, body: bytes) -> int:
 def serve_webhook(
     jobs: Jobs, secret: Secret, *, port: int, on_ready: Callable[[str], None]
 ) -> None:
-    """Take webhooks on 127.0.0.1 until the process is told to end.
+    """Receive webhooks on 127.0.0.1 until the process is told to end.
 
     Args:
-        jobs: whose ends are told; closed at the end.
+        jobs: the jobs whose ends are reported; closed at the end.
         secret: the webhook's.
-        port: 0 for any free one.
-        on_ready: told the address.
+        port: 0 for any free port.
+        on_ready: called with the address.
 
     Raises:
-        ConfigError: code `port_in_use`, or the secret is not one.
+        ConfigError: code `port_in_use`, or the secret is not valid.
     """
     app = build_app(jobs, secret)
     listener = listen_on(port, who="The webhook", backlog=_BACKLOG)

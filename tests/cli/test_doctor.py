@@ -172,7 +172,7 @@ def test_the_settings_of_claude_desktop_from_the_store_are_found_where_the_store
 
 @pytest.mark.parametrize(
     ("place", "state", "words"),
-    [("profile/state", "ok", "to you and administrators"), ("d/state", "note", "not looked up")],
+    [("profile/state", "ok", "to you and administrators"), ("d/state", "note", "not checked")],
 )
 def test_on_windows_it_says_who_may_open_the_state_directory_only_where_it_knows(
     tmp_path, monkeypatch, place, state, words

@@ -41,7 +41,7 @@ def test_counts_and_statuses_of_any_spelling_are_shown(run):
     ("variable", "value", "fault"),
     [
         ("SSL_CERT_FILE", "nowhere.pem", "cannot be read"),
-        ("SSL_CERT_FILE", "text.pem", "holds no certificates"),
+        ("SSL_CERT_FILE", "text.pem", "contains no certificates"),
         ("SSLKEYLOGFILE", "nowhere/keys.log", "cannot be written"),
     ],
 )

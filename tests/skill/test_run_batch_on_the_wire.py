@@ -126,7 +126,7 @@ async def test_a_packed_answer_is_not_unpacked(tmp_path):
     packed = answer(200, b"x", headers={"Content-Encoding": "gzip, gzip"})
     async with serving(packed) as server:
         ran = await run(tmp_path, server.base_url, None, code=SLOW % "get")
-    assert "is packed as «gzip, gzip», which was not asked for" in ran.stdout
+    assert "is packed as «gzip, gzip», which was not requested" in ran.stdout
 
 
 LONG = """

@@ -86,8 +86,8 @@ ALIKE = [
     "https://Bücher.example/v1",
 ]
 REFUSED = {
-    "https://api.doubleword.ai": "is not where the API of https://api.doubleword.ai begins",
-    "https://api.openai.com/v1/batches": "is not where the API of https://api.openai.com begins",
+    "https://api.doubleword.ai": "is not the base URL of https://api.doubleword.ai's API",
+    "https://api.openai.com/v1/batches": "is not the base URL of https://api.openai.com's API",
     "https://@batch.example/v1": "",
     "https://batch.example/v1?": "",
     "https://xn--a/v1": "",

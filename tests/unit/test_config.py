@@ -122,15 +122,18 @@ def test_an_openai_key_alone_is_not_picked_up():
         ({"DOUBLEWORD_BATCH_MAX_DAILY_USD": "inf"}, "DOUBLEWORD_BATCH_MAX_DAILY_USD"),
         ({"DOUBLEWORD_BATCH_READ_ONLY": "perhaps"}, "DOUBLEWORD_BATCH_READ_ONLY"),
         ({"DOUBLEWORD_BATCH_LOG": "loud"}, "DOUBLEWORD_BATCH_LOG"),
-        ({"DOUBLEWORD_API_KEY": f'"{KEY}"'}, "DOUBLEWORD_API_KEY is set with quotes"),
-        ({"DOUBLEWORD_BATCH_HOME": "'/tmp/x'"}, "DOUBLEWORD_BATCH_HOME is set with quotes"),
-        ({"DOUBLEWORD_API_KEY": f"Bearer {KEY}"}, "DOUBLEWORD_API_KEY holds a space"),
+        ({"DOUBLEWORD_API_KEY": f'"{KEY}"'}, "DOUBLEWORD_API_KEY has quotes around its value"),
+        (
+            {"DOUBLEWORD_BATCH_HOME": "'/tmp/x'"},
+            "DOUBLEWORD_BATCH_HOME has quotes around its value",
+        ),
+        ({"DOUBLEWORD_API_KEY": f"Bearer {KEY}"}, "DOUBLEWORD_API_KEY contains a space"),
         (
             {"DOUBLEWORD_BATCH_PROVIDER": "openai", "OPENAI_API_KEY": f"{KEY}\u200b"},
             "OPENAI_API_KEY holds",
         ),
-        ({"DOUBLEWORD_PLATFORM_KEY": "<your key>"}, "DOUBLEWORD_PLATFORM_KEY holds a space"),
-        ({"OPENAI_BASE_URL": '"https://x/v1"'}, "OPENAI_BASE_URL is set with quotes"),
+        ({"DOUBLEWORD_PLATFORM_KEY": "<your key>"}, "DOUBLEWORD_PLATFORM_KEY contains a space"),
+        ({"OPENAI_BASE_URL": '"https://x/v1"'}, "OPENAI_BASE_URL has quotes around its value"),
         ({"DOUBLEWORD_API_KEY": "${DOUBLEWORD_API_KEY}"}, "DOUBLEWORD_API_KEY begins with ${"),
         ({"DOUBLEWORD_API_KEY": "${env:MY_KEY}"}, "DOUBLEWORD_API_KEY begins with ${env:MY_KEY}"),
         ({"DOUBLEWORD_BATCH_HOME": "$HOME/state"}, "DOUBLEWORD_BATCH_HOME begins with $HOME"),
@@ -213,7 +216,7 @@ def test_an_address_is_the_same_however_it_is_spelt(written, provider, url):
 @pytest.mark.parametrize("known", [HOSTED_BASE_URL, OPENAI_BASE_URL])
 def test_an_address_of_a_known_server_that_is_not_its_api_names_the_one_that_is(known, path):
     url = known.removesuffix("/v1") + path
-    with pytest.raises(ConfigError, match="DOUBLEWORD_BASE_URL is not where the API") as caught:
+    with pytest.raises(ConfigError, match="DOUBLEWORD_BASE_URL is not the base URL") as caught:
         read({"DOUBLEWORD_API_KEY": KEY, "DOUBLEWORD_BASE_URL": url})
     assert caught.value.hint == f"Set DOUBLEWORD_BASE_URL to {known}."
 

@@ -46,7 +46,7 @@ async def test_a_reply_in_an_encoding_that_nobody_asked_for_is_not_unpacked(
             await connect(server.base_url, max_retry_seconds=0).models.list()
         assert server.requests[0].headers["accept-encoding"] == "gzip, deflate"
     if status == 200:
-        assert f"is encoded as «{encoding}», which was not asked for" in caught.value.message
+        assert f"is encoded as «{encoding}», which was not requested" in caught.value.message
 
 
 CASES = range(200)
@@ -85,7 +85,7 @@ async def test_bytes_that_are_not_packed_are_an_error_and_nothing_else(encoding)
             list(Unpacker(encoding).unpacked(Random(seed).randbytes(300)))
         except EncodingError as error:
             messages.add(str(error))
-    assert messages == {f"is not {encoding}, though it is said to be"}
+    assert messages == {f"is not {encoding}, although its header says so"}
 
 
 TRICKLE = "HTTP/1.1 200 X\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n"

@@ -58,7 +58,7 @@ def hashed(folder, certificate):
     [
         ("SSL_CERT_FILE", "nowhere.pem", "cannot be read"),
         ("SSL_CERT_FILE", "a folder", "cannot be read"),
-        ("SSL_CERT_FILE", "no-certificate.pem", "holds no certificates"),
+        ("SSL_CERT_FILE", "no-certificate.pem", "contains no certificates"),
         ("SSL_CERT_DIR", "nowhere", "cannot be read"),
         ("SSL_CERT_DIR", "no-certificate.pem", "cannot be read"),
         ("SSLKEYLOGFILE", "no folder/keys.log", "cannot be written"),

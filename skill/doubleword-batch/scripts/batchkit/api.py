@@ -225,8 +225,8 @@ class Api:
             if packed.lower() != "identity":  # a small answer could unpack to any size
                 raise ScriptError(
                     Exit.NO_CONNECTION,
-                    f"The answer to {asked} is packed as {quoted(packed, 40)}, which was not asked "
-                    "for.",
+                    f"The answer to {asked} is packed as {quoted(packed, 40)}, which was not "
+                    "requested.",
                     "Check DOUBLEWORD_BASE_URL.",
                 )
             self._key_works = True

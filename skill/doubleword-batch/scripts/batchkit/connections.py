@@ -108,7 +108,7 @@ def _trusting() -> ssl.SSLContext:
         if keys and error.filename == keys:
             variable, value, fault = "SSLKEYLOGFILE", keys, "cannot be written"
         elif isinstance(error, ssl.SSLError):
-            fault = "holds no certificates"
+            fault = "contains no certificates"
         raise ScriptError(
             Exit.CONFIG,
             f"{variable} names {quoted(value or '', 200)}, which {fault}.",

@@ -40,7 +40,7 @@ _MOST_LABELS = 4
 def why_not_public(url: str) -> str | None:
     """What is wrong with an address: words that go on after "which"; None for a public one."""
     if not is_plain(url) or any(c.isspace() or c in '\\<>"`{}|^' for c in url):
-        return "has a blank, a line break or another character that no address has"
+        return "has a blank, a line break or another character that addresses cannot have"
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -49,7 +49,7 @@ def why_not_public(url: str) -> str | None:
     if parts.scheme != "https" or not host or port == 0:
         return "is not an https URL"
     if "@" in parts.netloc:
-        return "holds a user name or a password"
+        return "contains a user name or a password"
     if _is_inner(host):
         return "does not lead to a public server"
     return None

@@ -113,7 +113,7 @@ def _refuse_mixed_families(env: dict[str, str], named: str) -> None:
                 Exit.CONFIG,
                 f"{key} is set without an address of its own, and {address} without a key of its "
                 "own: it is not clear where the rows should go.",
-                "Unset the one that is not meant; the scripts read DOUBLEWORD_API_KEY and "
+                "Unset the one you do not mean; the scripts read DOUBLEWORD_API_KEY and "
                 "DOUBLEWORD_BASE_URL.",
             )
 
@@ -141,13 +141,13 @@ def _refuse_unread(env: dict[str, str]) -> None:
         if _QUOTED.fullmatch(text):
             raise ScriptError(
                 Exit.CONFIG,
-                f"{name} is set with quotes around its value, which are a part of it here.",
+                f"{name} has quotes around its value, which would be part of it.",
                 "Set it without quotes.",
             )
         if _NOT_FILLED_IN.match(text):
             raise ScriptError(
                 Exit.CONFIG,
-                f"{name} begins with a variable, which nothing has filled in.",
+                f"{name} begins with a variable, which was not replaced by its value.",
                 "Set it to the value itself.",
             )
 
@@ -179,7 +179,7 @@ def _checked_url(url: str) -> str:
             return known
         raise ScriptError(
             Exit.CONFIG,
-            f"DOUBLEWORD_BASE_URL is not where the API of {server} begins.",
+            f"DOUBLEWORD_BASE_URL is not the base URL of {server}'s API.",
             f"Set DOUBLEWORD_BASE_URL to {known}.",
         )
     return server + parts.path.rstrip("/")
