@@ -130,7 +130,7 @@ def test_an_openai_key_alone_is_not_picked_up():
         ({"DOUBLEWORD_API_KEY": f"Bearer {KEY}"}, "DOUBLEWORD_API_KEY contains a space"),
         (
             {"DOUBLEWORD_BATCH_PROVIDER": "openai", "OPENAI_API_KEY": f"{KEY}\u200b"},
-            "OPENAI_API_KEY holds",
+            "OPENAI_API_KEY contains",
         ),
         ({"DOUBLEWORD_PLATFORM_KEY": "<your key>"}, "DOUBLEWORD_PLATFORM_KEY contains a space"),
         ({"OPENAI_BASE_URL": '"https://x/v1"'}, "OPENAI_BASE_URL has quotes around its value"),
