@@ -111,4 +111,4 @@ async def test_a_cascade_that_an_earlier_version_ended_with_such_a_sample_stays_
         two_models.holds = False
         status = await job.wait(WAIT_SECONDS)
         assert (status.status, status.cascade.waits_for) == ("completed", None)
-        assert "answered only 0 rows" in (await job.results()).reply.cascade.note
+        assert "gave a good answer to only 0 rows" in (await job.results()).reply.cascade.note

@@ -50,7 +50,7 @@ async def test_a_strong_model_whose_answers_are_all_invalid_is_not_asked_on(
     async with new_jobs() as jobs:
         _, reply, rows = await answered(jobs, rows_csv)
     assert asked_of(two_models)[STRONG] <= 400 < ROWS
-    assert "answered only 0 rows of the sample well" in reply.cascade.note
+    assert "gave a good answer to only 0 rows of the sample" in reply.cascade.note
     assert reply.ledger == {"ok": ROWS}
     assert {row["model"] for row in rows} == {CHEAP}
 

@@ -151,7 +151,7 @@ async def test_a_strong_model_that_answers_nothing_is_not_asked_on(
         reply = (await jobs.job(name).results()).reply
     assert two_models.asked[STRONG] < 300
     assert reply.cascade.rows == {CHEAP: 600}
-    assert "answered only 0 rows of the sample" in reply.cascade.note
+    assert "gave a good answer to only 0 rows of the sample" in reply.cascade.note
 
 
 async def test_a_cascade_waits_for_rows_that_the_cheap_model_left_and_goes_on_once_they_are_there(

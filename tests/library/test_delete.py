@@ -83,7 +83,7 @@ async def test_the_local_server_forgets_a_deleted_job_and_keeps_the_others(setti
         await answered(jobs, "SecretOfTheSecond {{ text }}")
         deleted = await job.delete(force=True)
     left = served()
-    assert "The local server's copies of it are deleted too." in deleted.note
+    assert "The local server's copies are deleted too." in deleted.note
     assert b"SecretOfTheFirst" not in left
     assert b"SecretOfTheSecond" in left
 

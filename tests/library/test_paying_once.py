@@ -132,7 +132,7 @@ async def test_answers_can_be_taken_from_one_job_alone(settings, tmp_path):
             with pytest.raises(InputError) as wrong:
                 await jobs.create(path, **asked, options=options)
             assert wrong.value.code == code
-        with pytest.raises(InputError, match="new run takes no earlier answers"):
+        with pytest.raises(InputError, match="new run uses no earlier answers"):
             await jobs.create(path, **asked, new_run=True, options={"reuse_days": 1})
 
 

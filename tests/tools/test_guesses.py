@@ -281,7 +281,7 @@ async def test_what_can_only_mean_one_thing_is_taken_for_it(settings, reviews):
         ("params", {"Top-P": 1}, "Did you mean top_p?"),
         ("params", {"max_token": 5}, "There is no parameter max_token. Did you mean max_tokens?"),
         ("params", {"temprature": 0}, "Did you mean temperature?"),
-        ("options", {"limit": 5}, "Give limit beside options, and not in them."),
+        ("options", {"limit": 5}, "Give limit beside options, not inside them."),
         ("params", {"params": {"max_tokens": 5}}, "without another one"),
         ("params", {"tools": "search"}, "The parameter tools must be a list."),
     ],

@@ -1,8 +1,8 @@
-"""A person's yes to what costs more than they set: decided beside the caps, for every caller.
+"""A person's approval of what costs more than they have set, asked for by every entry point.
 
-Whatever costs money is reserved in the journal first, and asked for there (`costs.reserve`). An
-answer is for the writes of one job at the prices that the person was shown: a write happens once,
-and another price is another question. The caps hold whatever anybody answers.
+Everything that costs money is first reserved in the journal, and approval is asked for there
+(`costs.reserve`). An answer covers the writes of one job at the prices that the person was shown: a
+write happens once, and a higher price is a new question. The caps hold whatever the answer is.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from doubleword_batch.jobs.store.journal import Intent
 
 
 class ApprovalError(InputError):
-    """A person has to approve it first, or has declined it; nothing was submitted.
+    """A person has to approve the cost first, or has declined it; nothing was submitted.
 
     Attributes:
         approval: the question.
@@ -37,7 +37,7 @@ class ApprovalError(InputError):
             if is_declined
             else "Tell the person what it costs and why it waits: they approve it in the console "
             "(doubleword-batch console), or in a terminal with: doubleword-batch approve "
-            f"{approval.job}. That is for them to do; it is submitted then, and the "
+            f"{approval.job}. Only they can do that; then it is submitted, and the "
             "status says so."
         )
         super().__init__(
@@ -54,7 +54,7 @@ class ApprovalError(InputError):
 
 
 def approval_in_words(approval: Approval) -> str:
-    """What is to be approved: `at most $12.40 for 5,000 requests of job reviews-7f3a (24h)`."""
+    """What needs approval: `at most $12.40 for 5,000 requests of job reviews-7f3a (24h)`."""
     window = f" ({approval.window})" if approval.window else ""
     requests = "request" if approval.requests == 1 else "requests"
     return (
@@ -69,20 +69,20 @@ def price_in_words(usd: Decimal | None) -> str:
 
 
 def _rounded_up(usd: Decimal) -> Decimal:
-    """To whole cents from a dollar on, below it to four digits."""
+    """Round up: to whole cents from a dollar on, to four decimal places below."""
     return usd.quantize(Decimal("0.01") if usd >= 1 else Decimal("0.0001"), ROUND_UP)
 
 
 def check_approval(ws: Workspace, intents: Sequence[Intent], window: str) -> list[Approval]:
-    """The answers that these writes stand on; none where no person has to be asked.
+    """The approvals that cover these writes; none if no person has to be asked.
 
     Args:
         ws: says above which amount a person is asked.
         intents: writes of one job that cost money.
-        window: in which they run.
+        window: the completion window.
 
     Raises:
-        ApprovalError: they need an answer that nobody has given, or it was no.
+        ApprovalError: the writes need an approval that nobody has given, or that was declined.
     """
     limit = ws.ask_above_usd
     if limit is None or ws.profile.free or not intents:
@@ -90,7 +90,7 @@ def check_approval(ws: Workspace, intents: Sequence[Intent], window: str) -> lis
     job = intents[0].job
     questions = Approvals(ws.store).of_job(job)
     given = [found for found in questions if found.decision_at(ws.now()) == "approved"]
-    # Of a write that is on its way already, or finished, the reply is only looked for.
+    # A write that was sent already needs no approval: only its reply is looked for.
     open_intents = [intent for intent in intents if not ws.journal.is_sent(intent.key)]
     covered = {
         i.key: found for i in open_intents for found in given if _is_covered(i, window, found)
@@ -108,7 +108,7 @@ def _is_covered(intent: Intent, window: str, approval: Approval) -> bool:
     if intent.key not in approval.writes:
         return False
     most = approval.writes[intent.key]
-    if most is None:  # no price tells one window from another
+    if most is None:  # without a price, only the window shows what was approved
         return window == approval.window
     return intent.cost_usd is not None and intent.cost_usd <= most
 
@@ -121,7 +121,7 @@ def _total(intents: Sequence[Intent]) -> Decimal | None:
 def _question(ws: Workspace, job: int, intents: Sequence[Intent], window: str) -> Approval:
     name = ws.store.job_name(job)
     total = _total(intents)
-    # The person says yes to the price that they see: what is cut off by rounding is in it.
+    # The person approves the price that they see, so what was added by rounding up is covered.
     shown = None if total is None else _rounded_up(total)
     rounding = shown / total if total and shown is not None else Decimal(1)
     writes = {
@@ -143,11 +143,11 @@ def _question(ws: Workspace, job: int, intents: Sequence[Intent], window: str) -
 
 @contextmanager
 def record_questions(ws: Workspace, call: Next | None) -> Generator[None]:
-    """Keep the question that the work inside raises, where a person finds it.
+    """Store the question that the work inside raises, so that a person finds it.
 
     Args:
         ws: the workspace.
-        call: what runs once it is approved.
+        call: the call to run once it is approved.
     """
     try:
         yield
@@ -160,7 +160,7 @@ def record_questions(ws: Workspace, call: Next | None) -> Generator[None]:
 
 
 def open_question(ws: Workspace, job: int) -> Approval | None:
-    """The question about a job that waits for its answer, or that a person has just declined."""
+    """The question about a job that waits for an answer or has just been declined, if any."""
     now = ws.now()
     approvals = Approvals(ws.store)
     newest = next((found for found in approvals.of_job(job) if found.is_open(now)), None)
@@ -172,5 +172,5 @@ def open_question(ws: Workspace, job: int) -> Approval | None:
 
 
 def given_arguments(**given: Any) -> Mapping[str, Any]:
-    """The arguments of a call that were given."""
+    """The arguments of a call that are not None."""
     return {name: value for name, value in given.items() if value not in (None, (), {}, [])}

@@ -1,9 +1,9 @@
-"""Calls of the provider's asynchronous tier: one response in the background, without file or batch.
+"""Calls to the provider's asynchronous tier: a response in the background, without file or batch.
 
-A call is a job of one row, as every other single call is, so that it is remembered, capped and
-counted alike. The journal has the write before it is sent and the response's id afterwards; a
-write whose reply was lost, or whose refusal does not say that it was not taken, cannot be looked
-for there, and is therefore never repeated.
+A call is a job of one row, like every other single call, so it is remembered, capped and counted in
+the same way. The journal holds the write before it is sent and the response's id afterwards. A call
+whose reply was lost, or whose error does not rule out that it was taken, cannot be looked for at
+the provider, so it is never repeated.
 """
 
 from typing import Any
@@ -35,12 +35,12 @@ _LOOK_PAUSE_SECONDS = 0.2
 
 
 async def begin_response(job: StoredJob) -> str:
-    """Send a job's one call, unless that was done before; returns the response's id.
+    """Send a job's one call, unless it was sent before; return the response's id.
 
     Raises:
         InputError: `over_cap`, `unknown_cost`, `needs_approval`; nothing was sent.
         TransportError: `unconfirmed`: it may have been sent, and nobody knows its id.
-        ApiError, TransportError, ProtocolError: it surely was not taken.
+        ApiError, TransportError, ProtocolError: it was certainly not taken.
     """
     ws = job.workspace
     with record_questions(ws, None):
@@ -59,7 +59,7 @@ async def begin_response(job: StoredJob) -> str:
     try:
         response = await ws.client.responses.create(msgspec.json.decode(body))
     except DoublewordBatchError as error:
-        # A conflict may be one with itself, where a gateway has repeated the call.
+        # After a conflict it may have been taken: a gateway may have repeated the call.
         may_be_itself = contradicts(error) or isinstance(error, ConflictError)
         if may_have_happened(error) or may_be_itself:
             ws.journal.mark_lost(write)
@@ -74,7 +74,7 @@ async def begin_response(job: StoredJob) -> str:
 
 
 async def read_response(job: StoredJob, response_id: str) -> bool:
-    """Ask for the response; returns whether it has ended, and is in the ledger then.
+    """Ask for the response; return whether it has ended. If so, it is now in the ledger.
 
     Raises:
         ApiError, TransportError, ProtocolError: it could not be read.
@@ -88,7 +88,7 @@ async def read_response(job: StoredJob, response_id: str) -> bool:
 
 
 def record_response(job: StoredJob, response: BackgroundResponse) -> None:
-    """Move the job's row by a response that has ended, and keep its line."""
+    """Give the job's row the outcome of a response that has ended, and keep its line."""
     (part,) = job.parts()
     ok = response.has_answer
     kind, line = "output" if ok else "error", _result_line(response)
@@ -108,7 +108,7 @@ def record_response(job: StoredJob, response: BackgroundResponse) -> None:
 
 
 def _reserved(job: StoredJob) -> Write:
-    """The intent to send the call, in the journal; the most it can cost counts against caps."""
+    """The intent to send the call, in the journal; its maximum cost counts against the caps."""
     ws = job.workspace
     (part,) = job.parts()
     cost = (
@@ -128,7 +128,7 @@ def _reserved(job: StoredJob) -> Write:
 
 
 def _result_line(response: BackgroundResponse) -> bytes:
-    """The same as a line of a batch's output or error file."""
+    """The response as a line of a batch's output or error file."""
     line: dict[str, object] = {"id": response.id, "custom_id": f"{ROW_PREFIX}1"}
     if response.has_answer:
         answer = {"status_code": 200, "request_id": None, "body": msgspec.Raw(response.body)}
@@ -139,7 +139,7 @@ def _result_line(response: BackgroundResponse) -> bytes:
 
 
 def _error_of(response: BackgroundResponse) -> dict[str, Any]:
-    """The error as it came, for the reader of lines; its name is the status where it has none."""
+    """The error as it came, for the reader of lines; without a code it gets the status as one."""
     error = error_in(object_of(decode_or_none(response.body)).get("error"))
     if error is None:
         error = f"The response is {response.status}."
@@ -151,7 +151,7 @@ def _unconfirmed(why: str = "its reply was lost.") -> TransportError:
     return TransportError(
         f"It is not known whether the provider took the call: {why}",
         may_have_happened=True,
-        hint="It is not sent again, because it may have been paid for. To ask anew all the same, "
+        hint="It is not sent again, because it may have been paid for. To ask again all the same, "
         "change the call, or make it in a new client with remember_answers=False.",
         code="unconfirmed",
         retryable=False,

@@ -1,4 +1,4 @@
-"""The true bill of a job's batches, where the provider tells it."""
+"""The actual bill of a job's batches, where the provider reports it."""
 
 import logging
 from dataclasses import replace
@@ -17,10 +17,10 @@ _log = logging.getLogger(__name__)
 
 
 async def fetch_bills(job: StoredJob) -> None:
-    """Ask what the batches that have ended have cost, those of which no whole bill is known.
+    """Ask for the cost of every batch that has ended and whose whole bill is not known yet.
 
-    A server without bills, or one that has not added them up yet, changes nothing; nor does a
-    failure: the answers are worth more than what they cost.
+    A server without bills, or one that has not added them up yet, changes nothing. Nor does a
+    failure, which must not keep the answers from being fetched.
     """
     if not job.profile.analytics or job.profile.free or job.window == ASYNC:
         return
@@ -43,9 +43,9 @@ async def fetch_bills(job: StoredJob) -> None:
 
 
 async def fetch_bills_of_today(ws: Workspace) -> None:
-    """The same for every batch that counts against the day's cap, whoever made it, with one list.
+    """Fetch the bills of every job's batches that count against the day's cap, with one listing.
 
-    A batch that still runs counts with what was reserved for it; so does a response in the
+    A batch that still runs counts as the amount that was reserved for it; so does a response in the
     background, which has no bill.
     """
     if ws.max_daily_usd is None or not ws.profile.analytics or ws.profile.free:
@@ -72,10 +72,10 @@ async def fetch_bills_of_today(ws: Workspace) -> None:
 
 
 def bill_of(told: BatchAnalytics | None) -> Bill | None:
-    """The bill in what a server tells; None where it has not added anything up."""
+    """The bill in a server's analytics; None if the server has not added anything up yet."""
     if told is None or told.total_cost is None or not told.total_requests:
         return None
-    # Zero is what stands there before the sums are made, and for a model without a tariff.
+    # The cost is zero before it is added up, and for a model without a tariff.
     if not told.total_cost.is_finite() or told.total_cost <= 0:
         return None
     return Bill(
@@ -89,7 +89,7 @@ def bill_of(told: BatchAnalytics | None) -> Bill | None:
 
 
 def _list_cost(told: BatchAnalytics) -> Decimal | None:
-    """What it would have cost without discounts; below the bill it means something else."""
+    """The cost without discounts; None if it is below the bill, as it then means something else."""
     listed, billed = told.total_list_cost, told.total_cost
     if listed is None or billed is None or not listed.is_finite() or listed < billed:
         return None

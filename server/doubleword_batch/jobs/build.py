@@ -1,6 +1,6 @@
-"""A source and a prompt become request files and a job: the tool `create_batch_file`.
+"""Makes request files and a job from a source and a prompt: the tool `create_batch_file`.
 
-The same source, prompt, model and parameters give the same job back, unless a new run is asked for.
+The same source, prompt, model and parameters give the same job again, unless a new run is wanted.
 """
 
 import hashlib
@@ -76,7 +76,7 @@ async def create_batch_file(
 
 
 def _as_meant(request: BuildRequest) -> BuildRequest:
-    """The request with numbers for numbers that were written as text, and a model's bare id."""
+    """The request with numbers that were written as text made numbers, and a trimmed model id."""
     return replace(
         request,
         model=model_id(request.model) if request.model else None,
@@ -140,7 +140,7 @@ def _refuse_taken_name(ws: Workspace, name: str | None) -> None:
 
 
 def _keep_note(job: StoredJob, plan: BuildPlan) -> None:
-    """Let the note be the newest that was given."""
+    """Replace the job's note if a new one was given."""
     spec = msgspec.json.decode(job.spec)
     note = plan.options.note
     if note is not None and note != spec.get("note"):
@@ -149,7 +149,7 @@ def _keep_note(job: StoredJob, plan: BuildPlan) -> None:
 
 
 def _same_job(ws: Workspace, fingerprint: str) -> StoredJob | None:
-    """The job of that fingerprint, if it is all there."""
+    """The job with that fingerprint, if none of its files is missing."""
     record = ws.store.job_with_fingerprint(fingerprint)
     if record is None:
         return None
@@ -165,7 +165,7 @@ def _build(
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> tuple[StoredJob, BuildResult, bool]:
-    """The job, what was built, and whether the same job was there already."""
+    """Build; return the job, what was built, and whether the same job existed already."""
     job_id = _begin(ws, plan, staging)
     try:
         equal_rows = EqualRows(staging.path, shares=plan.shares)
@@ -198,14 +198,14 @@ def _build(
         if job.id == job_id:
             job = record_in_flight(job, in_flight, lost)
     finally:
-        ws.store.drop_unfinished(job_id)  # of a failure; a job that got its name stays
+        ws.store.drop_unfinished(job_id)  # after a failure; a job that got its name stays
     failpoint("build.published")
     clear_building_mark(job.folder)
     return job, built, job.id != job_id
 
 
 def _begin(ws: Workspace, plan: BuildPlan, staging: StagingFolder) -> int:
-    """Open the job's record, as yet without a name; returns its id."""
+    """Create the job's record, still without a name; return its id."""
     job_id = ws.store.begin_job(
         building=staging.token,
         provider=ws.profile.name,
@@ -230,7 +230,7 @@ def _write_requests(
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> BuildResult:
-    """Write the request files, and open their rows in the ledger."""
+    """Write the request files, and add their rows to the ledger."""
     ledger = Ledger(ws.store, job_id)
     return build_request_files(
         plan.source,
@@ -252,7 +252,7 @@ def _write_requests(
 
 
 def _drop_older(ws: Workspace, fingerprint: str) -> str | None:
-    """Drop the same job as it was built before, if it waits for answers; returns its name."""
+    """Drop an earlier build of the same job if it has to be rebuilt; return its name or None."""
     older = _same_job(ws, fingerprint)
     if older is not None and should_rebuild(older) and drop_unsent(older):
         return older.name
@@ -260,7 +260,7 @@ def _drop_older(ws: Workspace, fingerprint: str) -> str | None:
 
 
 def _fingerprint(plan: BuildPlan, built: BuildResult) -> str:
-    """The job's fingerprint; where a table names image files, what was in them belongs to it."""
+    """The job's fingerprint; if a table names image files, it covers their content too."""
     if plan.spec.image_column is None:
         return plan.fingerprint
     facts = (plan.fingerprint, *(part.sha256 for part in built.files))
@@ -279,7 +279,7 @@ def _publish(
     first = plan.source.paths[0]
     with ws.store.transaction():
         twin = _same_job(ws, fingerprint)
-        if twin is not None:  # only now known, or another process was faster
+        if twin is not None:  # known only after the build, or built by another process
             return twin
         _refuse_taken_name(ws, plan.name)
         name = plan.name or _free_name(ws, plan.name_stem, fingerprint)
@@ -295,7 +295,7 @@ def _publish(
                 sha256=part.sha256,
                 later=AFTER_FIRST_WAVE if 0 < built.first_files < part.number else 0,
             )
-        is_inline = staging.path.resolve() in first.parents  # links to the home are gone there
+        is_inline = staging.path.resolve() in first.parents  # resolved, as the source's paths are
         ws.store.set_job(
             job_id,
             name=name,

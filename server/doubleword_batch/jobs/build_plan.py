@@ -48,20 +48,21 @@ class BuildPlan:
     """A build request after every check: ready to build.
 
     Attributes:
-        request: what was wanted.
-        options: of it.
+        request: the request as it was given.
+        options: its options, checked.
         spec: what to ask of each row.
         source: the rows.
-        fingerprint: of the source, what is asked and whom; not of the images that a table names.
-        stamp: of the source's files, see `stamp_of`.
-        stored_spec: what of the request is kept with the job, as JSON.
+        fingerprint: covers the source, what is asked, and which model and server are asked; not
+            the content of images that a table names.
+        stamp: sizes and times of the source's files, see `stamp_of`.
+        stored_spec: the part of the request that is kept with the job, as JSON.
         copy_to: where a copy of the request file goes.
-        name: of the job, None for one made of `name_stem`.
+        name: the job's name; None to make one from `name_stem`.
         name_stem: how the job's name begins.
-        notices: what the reply has to say of it.
-        cascade: a strong model behind that of the spec; None for nearly all jobs.
-        shares: equal requests are sent once.
-        reuse: from where answers may be taken; None where a new run is wanted.
+        notices: what the reply should tell the caller about the request.
+        cascade: a strong model to follow the spec's; None for nearly all jobs.
+        shares: whether equal requests are sent once.
+        reuse: which earlier answers may be used; None if a new run is wanted.
     """
 
     request: BuildRequest
@@ -98,10 +99,10 @@ def plan_build(
     Args:
         ws: the workspace.
         request: what is wanted.
-        model: whose answers are wanted.
-        staging: the folder in which inline rows are written down.
-        cancelled: asked while they are; True ends it.
-        made: the rows, where the request's source names no file.
+        model: the id of the model to ask.
+        staging: the folder in which inline rows are written.
+        cancelled: called while they are written; True stops it.
+        made: writes the rows if the request's source is not a file; None if it is.
 
     Raises:
         InputError: a source, a schema, a path or a parameter that cannot be used.
@@ -138,19 +139,19 @@ def plan_build(
 
 
 def _stored(asked: dict[str, Any], told: dict[str, Any]) -> str:
-    """The job's spec as text; in the order of the schema, which is that of the columns."""
+    """The job's spec as text; the schema keeps its order, which is that of the columns."""
     return msgspec.json.encode(asked | {k: v for k, v in told.items() if v}).decode()
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What is asked, whatever the rows are.
+    """What is asked, apart from the rows.
 
     Attributes:
         spec: what to ask of each row.
-        params: those of the spec, without what a cascade adds to them.
-        cascade: a strong model behind that of the spec.
-        notices: what the reply has to say of it.
+        params: the spec's params without those that a cascade adds.
+        cascade: a strong model to follow the spec's, or None.
+        notices: what the reply should tell the caller about it.
     """
 
     spec: RequestSpec
@@ -175,7 +176,7 @@ def _plan_work(ws: Workspace, request: BuildRequest, options: BuildOptions, mode
         )
 
     def read(text: str, what: str) -> str:
-        """The text, of the file that it names where it names one."""
+        """The text itself, or the content of the file that it names."""
         text, path = (text, None) if request.texts_are_literal else read_prompt(text, ws.roots)
         if path is not None:
             notices.append(f"The {what} was read from {quote_untrusted(path.name)}.")
@@ -200,7 +201,7 @@ def _plan_work(ws: Workspace, request: BuildRequest, options: BuildOptions, mode
 def _asked(
     request: BuildRequest, options: BuildOptions, work: _Work, made_from: str | None
 ) -> dict[str, Any]:
-    """What of the request makes it the same work as another."""
+    """What two requests must have in common to be the same work."""
     spec = work.spec
     asked: dict[str, Any] = {
         "prompt": spec.prompt,
@@ -224,13 +225,13 @@ def _asked(
 
 
 def _kept_options(request: BuildRequest, options: BuildOptions) -> dict[str, Any]:
-    """The options that say something about the work, and are needed to read the source again."""
+    """The options that describe the work or are needed to read the source again."""
     left_out = OF_THE_JOB if options.group_by is None else OF_THE_JOB | SOURCE_CHECKS.keys()
     return {name: value for name, value in request.options.items() if name not in left_out}
 
 
 def _given(request: BuildRequest, options: BuildOptions) -> dict[str, Any] | None:
-    """The source and options of groups as they were given: the job itself reads what they made."""
+    """With `group_by`, the source and options as given: the job itself reads the written groups."""
     if options.group_by is None:
         return None
     kept = {name: value for name, value in request.options.items() if name not in OF_THE_JOB}
@@ -238,7 +239,7 @@ def _given(request: BuildRequest, options: BuildOptions) -> dict[str, Any] | Non
 
 
 def _capped(ws: Workspace, request: BuildRequest, model: str) -> tuple[dict[str, Any], list[str]]:
-    """The parameters, under a cap with a token limit, and what to say of that."""
+    """The parameters, with a token limit if there is a cap, and notices about that."""
     check_params(request.params)
     if not (ws.is_bounded or (request.is_capped and not ws.profile.free)):
         return request.params, []
@@ -247,18 +248,18 @@ def _capped(ws: Workspace, request: BuildRequest, model: str) -> tuple[dict[str,
     try:
         body = msgspec.json.encode({"model": model, **params})
     except (TypeError, ValueError, RecursionError):
-        return params, []  # the check of the whole request says what is wrong
+        return params, []  # a later check of the whole request says what is wrong
     try:
         bound_body(body, request.endpoint)
     except InputError:
         if ws.is_capped or request.is_capped:
-            raise  # otherwise a person is asked what nobody can foresee
+            raise  # without a cap, a person may approve the unknown cost
     added = [name for name in params if name not in request.params]
     if not added:
         return params, []
     notice = (
-        f"So that the cost has a bound, {added[0]} = {DEFAULT_TOKEN_LIMIT} was written into each "
-        "request; give another limit in params if answers are cut off."
+        f"To limit the cost, {added[0]} = {DEFAULT_TOKEN_LIMIT} was written into each request; "
+        "give another limit in params if answers are cut off."
     )
     return params, [notice]
 
@@ -279,12 +280,12 @@ def _fingerprint(ws: Workspace, source: Source, spec: RequestSpec, asked: dict[s
 
 
 def _order_of(schema: dict[str, Any] | None, order: Literal["sorted"] | None = None) -> str:
-    """A schema as text; its order is that in which models write and columns stand."""
+    """A schema as text, in its own order, in which models write and columns come, or sorted."""
     return msgspec.json.encode(schema, order=order).decode()
 
 
 def _reuse_of(ws: Workspace, options: BuildOptions, *, new_run: bool) -> Reuse | None:
-    """From where answers may be taken; None, that is from nowhere, for a new run.
+    """Which earlier answers may be used; None for a new run, which uses none.
 
     Raises:
         InputError: `unknown_job`, or an option that contradicts a new run.
@@ -293,7 +294,7 @@ def _reuse_of(ws: Workspace, options: BuildOptions, *, new_run: bool) -> Reuse |
     if new_run:
         if given:
             raise InputError(
-                f"A new run takes no earlier answers, so it has no use for the option {given[0]}.",
+                f"A new run uses no earlier answers, so the option {given[0]} contradicts it.",
                 hint="Leave out either new_run or the option.",
             )
         return None

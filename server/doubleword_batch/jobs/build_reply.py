@@ -1,4 +1,4 @@
-"""What a build answers: the job, its estimate, and what a person should know before it is paid."""
+"""The reply of a build: the job, its estimate, and what a person should know before they pay."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -31,7 +31,7 @@ _WARNINGS_SHOWN = 6
 
 
 def build_warnings(job: StoredJob, plan: BuildPlan, built: BuildResult | None) -> list[str]:
-    """What a person should know of a job; nothing was built where it was there already."""
+    """What a person should know about a job; `built` is None if it existed already."""
     left_out = _left_out_before(job) if built is None else [*_left_out(built), *built.warnings]
     warnings = [*plan.notices, *_renamed(plan), *plan.source.notes, *left_out]
     if plan.name not in {None, job.name}:
@@ -42,12 +42,12 @@ def build_warnings(job: StoredJob, plan: BuildPlan, built: BuildResult | None) -
 def created_reply(
     job: StoredJob, warnings: list[str], *, reused: bool, copies: list[Path]
 ) -> Created:
-    """What comes back of a build.
+    """The reply of a build.
 
     Args:
-        job: it.
+        job: the job.
         warnings: what a person should know before money is spent.
-        reused: whether it was there already.
+        reused: whether the job existed already.
         copies: where its request files were copied to.
     """
     parts = [part for part in job.parts() if not part.retry_round]
@@ -92,13 +92,13 @@ def created_reply(
 
 
 def _left_out(built: BuildResult) -> list[str]:
-    """The rows that have no request, and why."""
+    """Warnings about the rows that have no request, with the reasons."""
     warnings: list[str] = []
     causes = dict(built.left_out_causes)
     if blank := causes.pop("blank", 0):
         warnings.append(
             f"{blank} {_rows(blank)} blank in the columns that the prompt uses: skipped. The "
-            'option blanks = "send" sends them.'
+            'option blanks = "send" sends such rows.'
         )
     if causes:
         number = sum(causes.values())
@@ -112,7 +112,7 @@ def _left_out(built: BuildResult) -> list[str]:
 
 
 def _left_out_before(job: StoredJob) -> list[str]:
-    """What a job that was built before has left out."""
+    """A warning about the rows that an existing job has left out."""
     causes = job.ledger.causes_without_request()
     if not causes:
         return []
@@ -126,7 +126,7 @@ def _rows(count: int) -> str:
 
 
 def _renamed(plan: BuildPlan) -> list[str]:
-    """What the source's columns will be called beside the answer's, where it is not the same."""
+    """Warnings about the source's columns that get another name in the table, or are left out."""
     from doubleword_batch.jobs.export.columns import table_columns
 
     spec = msgspec.json.decode(plan.stored_spec)
@@ -137,7 +137,9 @@ def _renamed(plan: BuildPlan) -> list[str]:
             f"{quote_untrusted(old, 60)} becomes {quote_untrusted(new, 67)}"
             for old, new in list(named.renamed.items())[:_NAMES_SHOWN]
         )
-        warnings.append(f"In the table, the answer's names go first; of the source, {pairs}.")
+        warnings.append(
+            f"In the table the answer's columns keep their names; the source's {pairs}."
+        )
     dropped = [name for name in plan.source.columns if name not in named.given]
     if dropped:
         warnings.append(
@@ -147,7 +149,7 @@ def _renamed(plan: BuildPlan) -> list[str]:
 
 
 def _first_request(path: Path | None) -> str:
-    """The messages of the first request of a file, cut; nothing without a file."""
+    """The messages of a file's first request, cut short; "" without a file."""
     if path is None:
         return ""
     with path.open("rb") as lines:
@@ -161,7 +163,7 @@ def _first_request(path: Path | None) -> str:
 
 
 def _text_of(content: Any) -> str:
-    """The text in a message's content, images as `[image]`."""
+    """The text in a message's content, with `[image]` for each image."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):

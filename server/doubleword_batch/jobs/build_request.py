@@ -18,7 +18,7 @@ from doubleword_batch.sources.values import plain_number
 _NAME = re.compile(r"(?!file-)[a-z0-9]+(?:-[a-z0-9]+)*")
 _LONGEST_NAME, _LONGEST_NOTE = 48, 500
 _MOST_FIRST = 1_000
-# What stands for something else in a query, in a path of Windows, or at a provider.
+# Names that mean something else in a query, in a Windows path, or to a provider.
 _NO_NAMES = re.compile(
     r"results|cells|main|temp|con|prn|aux|nul|com\d|lpt\d|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 )
@@ -50,7 +50,7 @@ def _is_first_wave(value: Any) -> bool:
 
 
 OF_THE_JOB = frozenset({"name", "note", "reuse_from", "reuse_days"})
-"""Options that say nothing about the work: with others it is the same job."""
+"""Options that do not describe the work: with other values it is still the same job."""
 
 OPTIONS: dict[str, OptionCheck] = {
     "name": OptionCheck(
@@ -65,17 +65,17 @@ OPTIONS: dict[str, OptionCheck] = {
     "on_bad_row": one_of("stop", "skip"),
     "group_by": nonempty_text("the name of a column", "a column"),
     "cascade": OptionCheck(
-        CASCADE_VALUES, is_cascade, '{"model": the strong one, "target": 0.5 to 0.99}'
+        CASCADE_VALUES, is_cascade, '{"model": the strong model, "target": 0.5 to 0.99}'
     ),
     "equal_rows": one_of("share", "separate"),
-    "reuse_from": nonempty_text("the name of the one job whose answers may be taken", "a job"),
+    "reuse_from": nonempty_text("the name of the only job whose answers may be used", "a job"),
     "reuse_days": OptionCheck("a number of days, above 0", _is_days, "a number"),
     "first_wave": OptionCheck(
         f"a whole number from 1 to {_MOST_FIRST:,}", _is_first_wave, f"1 to {_MOST_FIRST:,}"
     ),
     **SOURCE_CHECKS,
 }
-"""Every option by its name."""
+"""All options, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +87,26 @@ class BuildRequest:
             another job; or None with `rows`.
         rows: up to 100 rows given inline.
         objects: a data frame, an Arrow stream or an iterable of rows, read once.
-        prompt: template of the user's message over the row's columns; or `@FILE`, or the path of
-            a text file, that holds it (see `read_prompt`).
-        system: template of the system message.
+        prompt: template of the user's message, with the row's columns in it; or `@FILE`, or the
+            path of a text file that holds it (see `read_prompt`).
+        system: template of the system message, given in the same ways.
         model: None for the local server's own model.
         endpoint: one of the profile's endpoints.
         response_schema: JSON Schema as object, as JSON text, or as a path to a file.
         params: merged into every request body.
         id_column: column whose value becomes part of the custom_id.
         image_column: column with an image in each row: a path, an https URL, a data: URI or bytes.
-        limit: first rows only (a pilot).
-        output_path: where to copy the request file; None for the state directory alone.
+        limit: use only this many rows, from the first (a pilot); None for all.
+        output_path: where to copy the request file; None to keep it in the state directory only.
         overwrite: whether `output_path` may be replaced.
-        new_run: build a new job although the same one exists.
-        is_capped: a cap will be asked for when it is submitted, so that every request needs a
-            token limit; those of the environment count anyway.
-        options: the rare ones, see `BuildOptions`.
-        run: the mark of an earlier new run, whose job is wanted again.
-        texts_are_literal: prompt and system are the texts themselves, whatever they look like.
-        data_folder: the source comes from data that lies there, and not from a person: neither it
-            nor a link in it leads elsewhere.
+        new_run: build a new job even if the same one exists.
+        is_capped: a cap will be given when the job is submitted, so every request needs a token
+            limit. Caps from the environment count anyway.
+        options: the rare options, see `BuildOptions`.
+        run: the mark of an earlier new run whose job is wanted again.
+        texts_are_literal: prompt and system are the texts themselves, even if they look like paths.
+        data_folder: the source's location comes from data in this folder, not from a person, so
+            neither it nor a link in it may lead elsewhere.
     """
 
     source: str | None = None
@@ -131,7 +131,7 @@ class BuildRequest:
     data_folder: Path | None = None
 
     def beside_source(self) -> dict[str, Any]:
-        """The arguments of `create_batch_file` that were given beside the source, as they are."""
+        """The arguments of `create_batch_file` that were given besides the source, unchanged."""
         plain = BuildRequest()
         names = [f.name for f in fields(self) if f.name in _BESIDE - {"source", "rows"}]
         values = {name: getattr(self, name) for name in (*names, "options")}
@@ -143,22 +143,23 @@ class BuildOptions:
     """The options of a build.
 
     Attributes:
-        name: of the job; None for one made of its source.
-        note: what `list` shows beside it, in place of its prompt.
+        name: the job's name; None to make one from its source.
+        note: what `list` shows for the job in place of its prompt.
         blanks: `skip` leaves out rows in which every column that the prompt uses is blank, with the
             outcome `skipped`; `send` sends them.
-        on_bad_row: what becomes of a row that cannot be a request (an image that is missing, a text
-            that is not UTF-8, a request too large, ...). `skip` leaves such rows out as failed
+        on_bad_row: what happens to a row that cannot become a request (an image is missing, a text
+            is not UTF-8, the request is too large, ...). `skip` leaves such rows out as failed
             rows, `stop` builds nothing. None stops too, except that rows too large are left out.
-        group_by: the column whose values make groups; each is one row, see `write_groups`.
-        cascade: a strong model for the rows of which the job's own is not sure enough, see
+        group_by: the column by whose values rows are grouped; each group becomes one row, see
+            `write_groups`.
+        cascade: a strong model for the rows of which the job's own model is not sure enough, see
             `cascade/option.py`.
-        equal_rows: `share` sends equal requests once, `separate` each by itself. None shares them
-            unless samples are wanted.
-        reuse_from: the only job whose answers may be taken; None for any of this server.
-        reuse_days: how old they may be; None for any age.
-        first_wave: how many requests of each common beginning go first, so that the provider has
-            it in its cache when the others come; None sends all at once.
+        equal_rows: `share` sends equal requests once, `separate` sends each of them. None shares
+            them unless samples are wanted.
+        reuse_from: the only job whose answers may be used; None for any job of this server.
+        reuse_days: how old they may be, in days; None for any age.
+        first_wave: how many requests of each common beginning are sent first, so that the provider
+            has it in its cache when the others come; None sends all at once.
         source: how the source is read.
     """
 
@@ -175,10 +176,10 @@ class BuildOptions:
     source: SourceOptions = field(default_factory=SourceOptions)
 
     def shares_equal_rows(self, params: Mapping[str, Any]) -> bool:
-        """Whether equal requests are sent once: as the option says, else unless answers are drawn.
+        """Whether equal requests are sent once: as the option says, or else unless `params` sample.
 
-        `n` or `best_of` above 1 says that each is meant to have an answer of its own, and so does
-        a temperature above 0 that was given on purpose.
+        `n` or `best_of` above 1 shows that every row is meant to have an answer of its own, and so
+        does a temperature above 0 that was given explicitly.
         """
         if self.equal_rows is not None:
             return self.equal_rows == "share"
@@ -190,11 +191,11 @@ class BuildOptions:
 
 @dataclass(frozen=True, slots=True)
 class Reuse:
-    """From where answers may be taken.
+    """Which earlier answers may be used.
 
     Attributes:
-        only_from: the name of the one job; None for any.
-        not_before: when they were answered at the earliest, epoch seconds; None for any time.
+        only_from: the name of the only job whose answers may be used; None for any job.
+        not_before: the earliest time of an answer, epoch seconds; None for any time.
     """
 
     only_from: str | None = None
@@ -202,10 +203,10 @@ class Reuse:
 
 
 def build_options(given: Mapping[str, Any] | None) -> BuildOptions:
-    """The options as a value, checked.
+    """Check the options and return them as one object.
 
     Raises:
-        InputError: code `invalid_argument`; the hint for an unknown option lists them all with
+        InputError: code `invalid_argument`; the hint for an unknown option lists all options with
             their values.
     """
     values = plain_options(given)
@@ -227,7 +228,7 @@ def build_options(given: Mapping[str, Any] | None) -> BuildOptions:
 
 
 def plain_options(given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The options with numbers where numbers belong and were written as text."""
+    """The options, with numbers that were written as text made numbers."""
     values = dict(given or {})
     for name, value in values.items():
         check = OPTIONS.get(name)
@@ -240,7 +241,7 @@ def _unknown(name: str) -> InputError:
     if name in _BESIDE:
         return InputError(
             f"There is no option {quote_untrusted(name, 60)}.",
-            hint=f"Give {name} beside options, and not in them.",
+            hint=f"Give {name} beside options, not inside them.",
         )
     near = difflib.get_close_matches(name, OPTIONS, n=1)
     question = f"Did you mean {near[0]}? " if near else ""

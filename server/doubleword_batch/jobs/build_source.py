@@ -1,4 +1,4 @@
-"""The rows of a build: opened where they are, or written into the job first; and opened again."""
+"""Opens the rows of a build, which may have to be written first, and opens them again later."""
 
 import hashlib
 from collections.abc import Callable
@@ -20,20 +20,20 @@ from doubleword_batch.sources.objects import rows_for_a_path
 
 
 class MadeRows(Protocol):
-    """Rows that are written for a job: the answers of another."""
+    """Rows that are written for a job, such as the answers of another job."""
 
     @property
     def name(self) -> str:
-        """What the job is called after."""
+        """What the job's name is made from."""
         ...
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What the reply has to say of them."""
+        """What the reply should tell the caller about the rows."""
         ...
 
     def write(self, path: Path, cancelled: Callable[[], bool]) -> None:
-        """Write them as JSON Lines."""
+        """Write the rows as JSON Lines."""
         ...
 
 
@@ -44,7 +44,7 @@ class BuildRows:
     Attributes:
         source: the rows.
         name_stem: how the job's name begins.
-        made_from: what they were made of, where the source's files were written for the job.
+        made_from: what the rows were made from, if they were written for the job; else None.
     """
 
     source: Source
@@ -63,7 +63,7 @@ def open_source_rows(
     """Open the source of a request; see `plan_build` for the arguments.
 
     Raises:
-        InputError: there is no source or several, or it cannot be read.
+        InputError: there is no source, there are several, or it cannot be read.
     """
     source = _source(ws, request, options, staging, cancelled, made)
     first, *others = source.paths
@@ -118,7 +118,7 @@ def _source(
 def reopen_source(job: StoredJob) -> Source:
     """The source of a job, read as it was when the job was built.
 
-    Inline rows lie in the job's own folder, dropped files in that of the console.
+    Inline rows are in the job's own folder, dropped files in the console's.
 
     Raises:
         InputError: see `open_source`.
@@ -131,7 +131,7 @@ def reopen_source(job: StoredJob) -> Source:
 
 
 def written_by_a_job(ws: Workspace, source: Source) -> str | None:
-    """Whose table of answers the source is, where a job of ours wrote it and nobody changed it."""
+    """The job of ours whose unchanged table of answers the source is, in words; None if none."""
     if len(source.paths) != 1:
         return None
     writer = WrittenFiles(ws.store).writer(source.paths[0])
@@ -140,7 +140,7 @@ def written_by_a_job(ws: Workspace, source: Source) -> str | None:
 
 
 def stamp_of(paths: tuple[Path, ...]) -> str:
-    """Sizes and times of files: equal stamps mean that nothing has to be hashed again."""
+    """Sizes and times of files; as long as they are the same, nothing has to be hashed again."""
     stats = [path.stat() for path in paths]
     text = ";".join(f"{s.st_size}:{s.st_mtime_ns}" for s in stats)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,7 +1,8 @@
-"""Jobs made of single calls: built from ready bodies, and remembered by each call's content.
+"""Jobs made of single calls: built from ready bodies and remembered by their content.
 
-A call's key says what was asked of whom. A row of a job that was submitted can be found again by
-its key, so that a program that died finds what it has paid for. Everything here is synchronous.
+A call's key says what was asked, and which model and server were asked. The rows of a submitted job
+can be found again by their keys, so a program that died finds what it has paid for. Everything here
+is synchronous.
 """
 
 import hashlib
@@ -41,12 +42,12 @@ def job_of_calls(
     bodies: Sequence[bytes],
     keys: Sequence[bytes] | None,
 ) -> StoredJob:
-    """A new job with one request a body, row 1 first; not uploaded yet.
+    """Make a job with one request for each body, row 1 first; nothing is uploaded yet.
 
     Args:
         ws: the workspace.
         endpoint: the `url` of every line.
-        model: the one model of all bodies.
+        model: the model, the same in all bodies.
         window: the completion window.
         bodies: JSON objects.
         keys: each body's key, under which its row is remembered; None to remember nothing.
@@ -67,7 +68,7 @@ def job_of_calls(
                 model=model,
                 fingerprint=f"{RANDOM_FINGERPRINT}{nonce}",
                 spec="{}",
-                source=str(folder / REQUEST_FILE),  # the answers' table shows what was asked
+                source=str(folder / REQUEST_FILE),  # so the answers' table shows what was asked
                 source_fingerprint=written.sha256,
                 source_stamp=stamp_of((staging.path / REQUEST_FILE,)),
                 rows=len(bodies),
@@ -87,7 +88,7 @@ def job_of_calls(
 def _add_rows(
     ws: Workspace, job: int, path: Path, written: RequestFile, keys: Sequence[bytes] | None
 ) -> None:
-    """Record the one request file of a job, a row for each of its lines, and their keys."""
+    """Record a job's one request file, a row for each of its lines, and the keys."""
     ws.store.add_part(
         job=job,
         number=1,
@@ -104,15 +105,15 @@ def _add_rows(
 
 
 def forget_unsent(job: StoredJob) -> None:
-    """Drop a job of which the provider has taken nothing."""
+    """Drop a job if the provider has taken nothing of it."""
     job.store.drop_job(job.id)
     shutil.rmtree(job.folder, ignore_errors=True)
 
 
 def forget_abandoned(ws: Workspace) -> None:
-    """Drop what programs left behind that died a week ago, before they asked for a batch.
+    """Drop jobs of programs that died at least a week ago, before they asked for a batch.
 
-    Nobody would ever send those calls, and what they say would lie there for ever.
+    Nobody would ever send those calls, and their content would stay on the disk for ever.
     """
     for name in CallRows(ws.store).drop_never_sent(_ABANDONED_SECONDS):
         shutil.rmtree(ws.store.job_folder(name), ignore_errors=True)
@@ -129,7 +130,7 @@ def bodies_of(job: StoredJob) -> list[bytes]:
 
 
 def finished_rows(job: StoredJob, wanted: Iterable[int]) -> list[EndedRow]:
-    """Those of the wanted rows that have their outcome, each with its line."""
+    """The wanted rows that have an outcome, each with its result line."""
     rows = set(wanted)
     with closing(StoredLines(job)) as lines:
         finished = [
@@ -168,7 +169,7 @@ def _write(path: Path, endpoint: str, bodies: Sequence[bytes]) -> RequestFile:
 
 
 def _request_lines(row: int, endpoint: str, bodies: Sequence[bytes]) -> bytes:
-    """The lines of a request file for rows from that number on."""
+    """The lines of a request file for bodies whose rows count up from `row`."""
     prefix = ROW_PREFIX.encode()
     middle = b'","method":"POST","url":"%b","body":' % endpoint.encode()
     return b"".join(

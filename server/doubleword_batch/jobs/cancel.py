@@ -21,14 +21,14 @@ _MOST_CAUSES = 1_000
 
 
 async def cancel(ws: Workspace, job: str) -> Cancelled:
-    """Stop a job's batches; what has finished stays downloadable.
+    """Stop a job's batches; finished rows stay downloadable.
 
-    Where nothing runs, the reply says so; rows whose files of results cannot be read are given up:
-    they are missing, until somebody can read them.
+    If nothing runs, the reply says so. Rows whose result files cannot be read are given up: they
+    count as missing until somebody can read the files.
 
     Raises:
-        ApiError, TransportError: the provider refused or could not be reached; calling again goes
-            on with the batches that are left.
+        ApiError, TransportError: the provider refused or could not be reached; call again to stop
+            the batches that are left.
     """
     stored = await find_job(ws, job)
     stops_cascade = cancel_cascade(stored)
@@ -75,13 +75,13 @@ async def _cancel_batch(job: StoredJob, part: Part, run: BatchRun) -> None:
         find_at_provider=find_at_provider,
         get_by_id=job.client.batches.get,
         record_result=lambda batch: job.store.record_batch(job.id, part.id, batch),
-        accepts_existing=lambda _: True,  # it has ended by itself: "cancelled" would not be true
+        accepts_existing=lambda _: True,  # an ended batch needs no cancel, and was not cancelled
     )
     await write_once(job.workspace, remote)
 
 
 async def _give_up_unreadable(job: StoredJob) -> int:
-    """Close the rows that wait only because their files cannot be read; how many they are."""
+    """Close the rows that wait only because their files cannot be read; return how many."""
     met = any(stored_lines_path(job, run.id, UNREADABLE).exists() for run in job.batch_runs())
     if not (met and job.has_ended() and job.ledger.sums().get("pending")):
         return 0
@@ -95,14 +95,14 @@ def _unreadable_rows(job: StoredJob) -> int:
 
 
 def _has_open_cancel(job: StoredJob, part: Part) -> bool:
-    """Whether a cancel of this part's batch was begun and its end is not known."""
+    """Whether a cancel of this part's batch was begun and its outcome is not known."""
     return bool(job.journal.find(job.id, part.id, "cancel", answered=False))
 
 
 def _nothing_runs(
     job: StoredJob, never_sent: int, given_up: int, *, stops_cascade: bool
 ) -> Cancelled:
-    """The reply for a job of which nothing runs: it is as the caller wants it."""
+    """The reply for a job of which nothing runs, so there is nothing to stop."""
     status = job.status()
     was_submitted = bool(job.batch_runs()) or not job.parts()
     counts = counts_of(job)
@@ -117,7 +117,7 @@ def _nothing_runs(
         note="No batch was running, and no further round of its cascade will be sent."
         if stops_cascade
         else f"Nothing was running. {_rows(given_up)} given up, since the files cannot be read; a "
-        "later fetch still looks, and a retry for the cause unreadable pays again."
+        "later fetch tries again, and a retry for the cause unreadable pays again."
         if given_up
         else f"No batch was running. {_counted(never_sent)} will not be sent; a retry can do that."
         if never_sent

@@ -1,7 +1,7 @@
-"""What a job will cost, what it did cost, and the caps that a human set.
+"""What a job will cost, what it has cost, and the caps that a human has set.
 
-Estimates come from the provider where it offers them, else from the dated price table of its
-profile; an unknown price is said to be unknown and never taken for zero.
+Estimates come from the provider if it offers them, or else from the dated price table in its
+profile; an unknown price is reported as unknown and never counts as zero.
 """
 
 from collections.abc import Sequence
@@ -23,9 +23,9 @@ from doubleword_batch.plain_text import one_line
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """An amount in US dollars, None when it is not known, and where it comes from.
+    """An amount in US dollars, None if it is not known, and where it comes from.
 
-    `output_tokens` are those that a provider's estimate counts on.
+    `output_tokens` are the ones that a provider's estimate assumes.
     """
 
     usd: Decimal | None
@@ -33,7 +33,7 @@ class Cost:
     output_tokens: int | None = None
 
     def __add__(self, other: "Cost") -> "Cost":
-        """Both together; not known where either is not."""
+        """The sum; not known if either is not."""
         if self.usd is None or other.usd is None:
             return self if self.usd is None else other
         note = self.note if other.note in self.note else other.note
@@ -41,7 +41,7 @@ class Cost:
         return Cost(self.usd + other.usd, note, tokens or None)
 
 
-_ROWS_SUMMED = 100_000  # of a job in a list: the tokens of more would take a while to add up
+_ROWS_SUMMED = 100_000  # lists do not add up the tokens of larger jobs: that takes too long
 _NOTHING_SENT = Cost(Decimal(0), "nothing is sent: every row was answered before")
 _NO_TOKENS = Cost(None, "unknown: the answers report no tokens")
 
@@ -51,7 +51,7 @@ _NO_TOKENS = Cost(None, "unknown: the answers report no tokens")
 def price_tokens(
     ws: Workspace, model: str, window: str, input_tokens: int, output_tokens: int
 ) -> Cost:
-    """The cost of these tokens, by the provider's own prices where it tells them."""
+    """The cost of these tokens, at the provider's own prices where it reports them."""
     if ws.profile.free:
         return Cost(Decimal(0), "free")
     prices = ws.prices
@@ -61,13 +61,13 @@ def price_tokens(
     if usd is None:
         near = prices.closest_model(model)
         question = f"; did you mean {near}?" if near else ""
-        name = one_line(model) or "this model"  # somebody wrote it, and every entry point shows it
+        name = one_line(model) or "this model"  # anybody may have written it, and it is shown
         return Cost(None, f"unknown: no {window} price of {name} is on file{question}")
     return Cost(usd, prices.words(ws.profile.called, model, window))
 
 
 def estimate_cost(job: StoredJob, window: str) -> Cost:
-    """The cost of a job by its estimated tokens: of what is sent."""
+    """The cost of a job by the estimated tokens of the requests that are sent."""
     if not job.parts():
         return _NOTHING_SENT
     if not job.input_tokens and not job.profile.free:
@@ -76,7 +76,7 @@ def estimate_cost(job: StoredJob, window: str) -> Cost:
 
 
 async def fetch_estimated_cost(job: StoredJob, file_ids: Sequence[str], window: str) -> Cost:
-    """The provider's own estimate for uploaded files; ours where it offers none."""
+    """The provider's own estimate for uploaded files, or ours if it has none."""
     profile = job.profile
     total, output_tokens = Decimal(0), 0
     if profile.cost_estimate and not profile.free:
@@ -93,10 +93,10 @@ async def fetch_estimated_cost(job: StoredJob, file_ids: Sequence[str], window: 
 
 
 def choose_cost_for_caps(job: StoredJob, own: Cost, theirs: Cost) -> Cost:
-    """What the caps are held against: the dearer of our estimate and the provider's.
+    """The cost that is compared with the caps: the higher of our estimate and the provider's.
 
-    The provider's does not know the requests' token limits. Where we have no price of our own, it
-    is raised in the proportion in which the job may write more than the provider counts on.
+    The provider's estimate does not know the requests' token limits. If we have no price, it is
+    multiplied by how much more the job may write than the provider assumes.
     """
     if theirs.usd is None or own.usd is not None:
         return own if own.usd is not None and own.usd > (theirs.usd or 0) else theirs
@@ -110,10 +110,10 @@ def choose_cost_for_caps(job: StoredJob, own: Cost, theirs: Cost) -> Cost:
 
 
 def compute_cost_so_far(job: StoredJob) -> Cost:
-    """What a job has cost so far: as billed, else by the tokens that its answers report."""
+    """What a job has cost so far: as billed, or else by the tokens that its answers report."""
     bill = _whole_bill(job)
     if bill is not None:
-        seconds = "" if bill.seconds is None else f"; {bill.seconds:.2g} s a request on the average"
+        seconds = "" if bill.seconds is None else f"; {bill.seconds:.2g} s a request on average"
         return Cost(bill.cost_usd, f"billed by {job.profile.called}{seconds}")
     if not job.parts():
         return _NOTHING_SENT
@@ -126,10 +126,10 @@ def compute_cost_so_far(job: StoredJob) -> Cost:
 
 
 def shown_cost(job: StoredJob) -> str:
-    """What a submitted job costs, in two words: `$0.0013 billed`; "" where nothing tells it.
+    """What a submitted job costs, in two words: `$0.0013 billed`; "" if that is not known.
 
-    As billed if that is known here, else by the tokens of its answers once it has ended, else as
-    it was estimated when it was submitted. The provider is not asked.
+    The cost is the bill if it is known here; or else, once the job has ended, follows from its
+    answers' tokens; or else is the estimate made when it was submitted. The provider is not asked.
     """
     if job.profile.free or not job.matches_provider():
         return ""
@@ -155,7 +155,7 @@ class CacheSavings:
 
     Attributes:
         cached_tokens: input tokens that were read from it, as the answers report them.
-        usd: US dollars; None where neither a bill nor a price tells it.
+        usd: US dollars saved; None if neither a bill nor a price says it.
     """
 
     cached_tokens: int
@@ -163,7 +163,7 @@ class CacheSavings:
 
 
 def compute_cache_savings(job: StoredJob) -> CacheSavings:
-    """What of a job was cached: by the bill before and after discounts, else by the price."""
+    """What a job saved by caching: by its bill with and without discounts, or else by prices."""
     bill = _whole_bill(job)
     if bill is not None:
         listed = bill.list_cost_usd
@@ -174,7 +174,7 @@ def compute_cache_savings(job: StoredJob) -> CacheSavings:
 
 
 def cost_by_tokens(job: StoredJob) -> Cost:
-    """What a job has cost so far, by the tokens that its answers report and the cache."""
+    """What a job has cost so far, by the tokens that its answers report, less what was cached."""
     total = Cost(Decimal(0), "")
     by_model = _tokens_by_model(job)
     if not job.profile.free and not any(tokens.input_tokens for tokens in by_model):
@@ -210,7 +210,7 @@ def _saved_of(job: StoredJob, by_model: Sequence[ModelTokens]) -> Decimal | None
 
 
 def compute_tokens_so_far(job: StoredJob) -> tuple[int, int]:
-    """The input and output tokens of a job so far: as billed, else as its answers report them."""
+    """A job's input and output tokens so far: as billed, or else as its answers report them."""
     bill = _whole_bill(job)
     if bill is not None and bill.input_tokens:
         return bill.input_tokens, bill.output_tokens
@@ -218,7 +218,7 @@ def compute_tokens_so_far(job: StoredJob) -> tuple[int, int]:
 
 
 def _whole_bill(job: StoredJob) -> Bill | None:
-    """The bills of all of a job's batches; None where one is not there, or not of all requests."""
+    """The sum of the bills of all a job's batches; None if one is missing or not complete."""
     runs = [run for run in job.batch_runs() if run.completed or not run.is_terminal]
     bills = bills_of(job.store, job.id)
     if not runs or not all(run.id in bills and bills[run.id].is_whole(run) for run in runs):
@@ -229,7 +229,7 @@ def _whole_bill(job: StoredJob) -> Bill | None:
 def split_cost_by_part(
     cost: Cost, parts: Sequence[Part], whole: Sequence[Part]
 ) -> list[Decimal | None]:
-    """What each of these parts costs, by its size, when all of `whole` cost that much."""
+    """Split the cost of all parts in `whole` by their sizes; return the shares of `parts`."""
     size_bytes = sum(part.size_bytes for part in whole)
     if cost.usd is None or not size_bytes:
         return [cost.usd for _ in parts]
@@ -240,16 +240,16 @@ def split_cost_by_part(
 
 
 def check_caps(ws: Workspace, cost: Cost, asked_max_usd: Decimal | None) -> None:
-    """Refuse before anything is spent.
+    """Refuse a job that costs more than a cap, before anything is spent.
 
     Args:
-        ws: its caps come from the environment; an argument can lower them, never raise them.
-        cost: of the whole job.
+        ws: has the caps from the environment; an argument can lower them, never raise them.
+        cost: the cost of the whole job.
         asked_max_usd: the caller's own cap.
 
     Raises:
-        InputError: code `over_cap`, `unknown_cost` when there is a cap and no price, or a cap that
-            is not an amount.
+        InputError: code `over_cap`; `unknown_cost` if there is a cap and no price; or
+            `invalid_argument` for a cap that is not an amount.
     """
     if asked_max_usd is not None and (asked_max_usd.is_nan() or asked_max_usd < 0):
         raise InputError(
@@ -278,7 +278,7 @@ def check_caps(ws: Workspace, cost: Cost, asked_max_usd: Decimal | None) -> None
 
 
 def check_caps_of_retry(job: StoredJob, cost: Cost, asked_max_usd: Decimal | None = None) -> None:
-    """Hold a retry to the caps: what the job has cost so far counts too.
+    """Apply the caps to a retry: what the job has cost so far counts too.
 
     Raises:
         InputError: as `check_caps`.
@@ -290,12 +290,12 @@ def check_caps_of_retry(job: StoredJob, cost: Cost, asked_max_usd: Decimal | Non
 
 
 def refuse_over_daily_cap(ws: Workspace, usd: Decimal, *, is_reserved: bool = False) -> None:
-    """Refuse what would pass the day's cap.
+    """Refuse spending that would exceed the day's cap.
 
     Args:
-        ws: its day's cap.
+        ws: has the day's cap.
         usd: what is to be spent.
-        is_reserved: it is written down already, and so in the day's sum.
+        is_reserved: whether it was reserved already and so is in the day's sum.
 
     Raises:
         InputError: code `over_cap`.
@@ -315,21 +315,21 @@ def refuse_over_daily_cap(ws: Workspace, usd: Decimal, *, is_reserved: bool = Fa
 
 
 def reserve(ws: Workspace, intents: Sequence[Intent], window: str) -> list[Write]:
-    """Write intents that cost money down, unless the day's cap or a person forbids them.
+    """Record intents that cost money in the journal, unless the day's cap or a person forbids it.
 
-    Call it in the transaction that decided on the intents: two processes cannot both take the last
-    dollar. What an earlier try of the same writes reserved is not counted twice.
+    Call it in the transaction that decided on the intents, so that two processes cannot both spend
+    the last dollar. What an earlier try of the same writes reserved is not counted twice.
 
     Args:
-        ws: its day's cap, and above which amount a person is asked.
-        intents: of one job.
-        window: in which they run.
+        ws: has the day's cap and the amount above which a person is asked.
+        intents: the intents of one job.
+        window: the completion window.
 
     Returns:
         Their writes.
 
     Raises:
-        InputError: code `over_cap`, or an `ApprovalError`; nothing was written down.
+        InputError: code `over_cap`, or an `ApprovalError`; nothing was recorded.
     """
     writes = [ws.journal.record_intent(intent) for intent in intents]
     usd = sum((intent.cost_usd or Decimal(0) for intent in intents), Decimal(0))

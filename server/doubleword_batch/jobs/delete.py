@@ -1,7 +1,7 @@
-"""Deleting a job of this machine: its record, its files, and what is remembered of it.
+"""Deletes a job on this machine: its record, its files, and its remembered answers.
 
-A provider keeps its files and batches; the local server, which is of this machine too, deletes its
-copies. A table that was written elsewhere stays. There is no tool for it: an agent never deletes
+A provider keeps its files and batches; the local server, which is on this machine too, deletes its
+copies. A table that was written elsewhere stays. There is no tool for this: an agent never deletes
 what a person has paid for.
 """
 
@@ -19,21 +19,21 @@ from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.store.written_files import WrittenFiles
 
 _LOCAL = "local"
-_PROVIDER_KEEPS = "The provider keeps its files and batches of it."
-_LOCAL_COPIES_WENT = "The local server's copies of it are deleted too."
+_PROVIDER_KEEPS = "The provider keeps the job's files and batches."
+_LOCAL_COPIES_WENT = "The local server's copies are deleted too."
 
 
 async def delete_job(ws: Workspace, name: str, *, force: bool = False) -> Deleted:
-    """Delete a job; only the local server is asked to delete its copies too.
+    """Delete a job here, and its copies at the local server; a provider is not asked to delete.
 
     Args:
         ws: the workspace.
-        name: its name, or an id of a batch or input file of it.
-        force: also where answers would be lost.
+        name: the job's name, or the id of one of its batches or input files.
+        force: delete it even if answers would be lost.
 
     Raises:
-        InputError: code `unknown_job`; or `not_confirmed`: something of it would be lost, and
-            `force` was not given.
+        InputError: code `unknown_job`; or `not_confirmed`: something would be lost, and `force` was
+            not given.
     """
     record = ws.store.job_named(name) or ws.store.job_of_remote_id(name)
     if record is None:
@@ -63,14 +63,14 @@ async def delete_job(ws: Workspace, name: str, *, force: bool = False) -> Delete
 
 
 def _is_ours_at_local_server(job: StoredJob) -> bool:
-    """Whether the local server has it from us; the batch of an adopted job is somebody else's."""
+    """Whether we sent it to the local server; the batch of an adopted job is somebody else's."""
     workspace = job.workspace
     is_there = workspace.server == _LOCAL and job.matches_provider()
     return is_there and job.source is not None and not workspace.read_only
 
 
 async def _delete_local_copies(job: StoredJob) -> None:
-    """Delete what the local server has of a job, but not what another job was made of as well."""
+    """Delete the local server's copies of a job, except those that another job uses, too."""
     results = [(run.output_file_id, run.error_file_id) for run in job.batch_runs()]
     inputs = await in_thread(lambda _: job.store.input_files_of(job.id))
     for file_id in (*inputs, *(id_ for pair in results for id_ in pair if id_)):
@@ -79,7 +79,7 @@ async def _delete_local_copies(job: StoredJob) -> None:
 
 
 def _delete(job: StoredJob) -> int:
-    """Forget the job, then remove its folder; a crash in between leaves work for a clean-up."""
+    """Delete the record, then the folder; after a crash in between, a later clean-up removes it."""
     size = size_on_disk(job.folder)
     mark_as_leftover(job.folder)
     with job.store.transaction():
@@ -90,7 +90,7 @@ def _delete(job: StoredJob) -> int:
 
 
 def would_be_lost(job: StoredJob) -> tuple[str, Next] | None:
-    """What speaks against deleting a job, and what to do first; None where nothing does."""
+    """What would be lost with a job, and what to do first; None if nothing would."""
     fetch = Next("fetch_results", {"job": job.name})
     if job.journal.is_in_doubt(job.id):
         return "may be on its way to the provider", Next("create_batch", {"job": job.name})
@@ -107,7 +107,7 @@ def would_be_lost(job: StoredJob) -> tuple[str, Next] | None:
 
 
 def drop_unsent(job: StoredJob) -> bool:
-    """Forget a job of which nothing was sent; False where something was by now."""
+    """Delete a job of which nothing was sent; False if something has been sent by now."""
     with job.store.transaction():
         if not job.store.is_unsent(job.id):
             return False

@@ -1,8 +1,8 @@
 """How much a build may still put into the state directory.
 
-All files there count: request files, what the local server keeps, answers. Beyond the quota only
+All files there count: request files, the local server's files, answers. Beyond the quota only
 builds are refused, which cost nothing to repeat. Answers are paid for and always kept, so builds
-leave some room for them on the disk as well.
+also leave some free space for them on the disk.
 """
 
 import os
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _FREE_BYTES = 1_000_000_000
 _FREE_SHARE = 20
-"""Of a smaller disk, one part in so many."""
+"""On a smaller disk, the reserve is one part in this many."""
 _THOUSAND = 1_000
 _HINT = (
     "Use fewer rows (limit) or a shorter prompt. `doubleword-batch doctor` says which jobs a "
@@ -29,7 +29,7 @@ _HINT = (
 
 
 def disk_quota(ws: Workspace) -> "DiskQuota | None":
-    """What is left for a build; None where no quota is set."""
+    """What is left for a build; None if no quota is set."""
     from doubleword_batch.requests import DiskQuota
 
     if ws.max_state_bytes is None:
@@ -47,14 +47,14 @@ def disk_quota(ws: Workspace) -> "DiskQuota | None":
         return DiskQuota(free, error)
     error = StoreError(
         f"The state directory would take more than its {format_size(ws.max_state_bytes)}.",
-        hint=f"{_HINT}, and DOUBLEWORD_BATCH_MAX_STATE_GB raises the bound.",
+        hint=f"{_HINT}, and DOUBLEWORD_BATCH_MAX_STATE_GB raises the limit.",
         code="disk_full",
     )
     return DiskQuota(left, error)
 
 
 def check_disk_quota(ws: Workspace, size_bytes: int) -> None:
-    """Refuse a file of that size, if the quota has no room for it.
+    """Refuse a file of this size if the quota has no room for it.
 
     Raises:
         StoreError: code `disk_full`.
@@ -65,7 +65,7 @@ def check_disk_quota(ws: Workspace, size_bytes: int) -> None:
 
 
 def free_bytes(folder: Path) -> int | None:
-    """What builds may still take of the folder's disk; None where its system does not say."""
+    """What builds may still use of the folder's disk; None if the system does not say."""
     try:
         disk = shutil.disk_usage(folder)
     except OSError:
@@ -76,7 +76,7 @@ def free_bytes(folder: Path) -> int | None:
 
 
 def size_on_disk(path: Path) -> int:
-    """The size of a file, or of all files in a folder; what vanishes meanwhile does not count."""
+    """The size of a file, or of all files in a folder; files that vanish meanwhile do not count."""
     if path.is_dir():
         return sum(_sizes_in(path))
     with suppress(OSError):

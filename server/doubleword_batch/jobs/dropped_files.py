@@ -1,4 +1,4 @@
-"""Files that a person dropped into the console: kept in the state directory, under their names."""
+"""Files that a person dropped into the console, kept in the state directory under their names."""
 
 import re
 import secrets
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
     from doubleword_batch.jobs.store.jobs import Store
 
 MOST_BYTES = 2 << 30
-"""Bytes of the largest file that is taken; a larger one is given by its path."""
+"""Bytes of the largest file that can be dropped; a larger file is given by its path."""
 
 _NAME_CHARACTERS = 80
 _NOT_IN_NAMES = re.compile(r"[^\w.() -]+")
 
 
 def dropped_files(home: Path) -> Path:
-    """The folder of a state directory in which they lie, each in a folder of its own."""
+    """The state directory's folder for them; each is in a folder of its own."""
     return home / "console" / "files"
 
 
 def remove_unused(store: "Store", kept: Sequence[str], before: float) -> None:
-    """Remove dropped files that are older, and that no job and nothing in `kept` is made of.
+    """Remove dropped files from before a time, unless a job or a draft uses them.
 
     Args:
-        store: its jobs' sources stay.
-        kept: sources of drafts.
-        before: epoch seconds.
+        store: the sources of its jobs stay.
+        kept: the sources of drafts, which stay, too.
+        before: the time, in epoch seconds.
     """
     folder = dropped_files(store.home)
-    if is_link(folder):  # it leads to what is not ours
+    if is_link(folder):  # it leads to files that are not ours
         return
     used = {*kept, *store.sources_below(folder)}
     for each in folder.glob("*"):
@@ -52,12 +52,12 @@ async def keep_dropped(home: Path, name: str, blocks: AsyncIterator[bytes]) -> P
 
     Args:
         home: the state directory.
-        name: as the browser gives it; only letters, digits and `. ( ) -` of it are kept.
+        name: as the browser gives it; only its letters, digits and `. ( ) -` are kept.
         blocks: its content.
 
     Raises:
-        InputError: `source_too_large`, or `no_rows` for an empty one.
-        StoreError: the disk does not take it.
+        InputError: `source_too_large`, or `no_rows` for an empty file.
+        StoreError: it could not be written.
     """
     plain = _NOT_IN_NAMES.sub("_", name.rsplit("/", 1)[-1].rsplit("\\", 1)[-1]).strip(". ")
     stem, dot, suffix = plain.rpartition(".")

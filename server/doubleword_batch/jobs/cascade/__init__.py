@@ -1,1 +1,1 @@
-"""A cheap model first: which of its answers stand is decided by a sample of a strong model's."""
+"""A cheap model first: a sample of a strong model's answers decides which of its answers stay."""

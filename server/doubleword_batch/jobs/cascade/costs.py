@@ -1,4 +1,4 @@
-"""What a cascade may cost at most, and what it is expected to: both models together."""
+"""What a cascade may cost at most, and probably will: both models together."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -19,9 +19,9 @@ _EXPECTED_SHARE = Decimal("0.5")
 def record_max_cost(
     database: Database, job: int, cascade: Cascade, built: BuildResult, folder: Path
 ) -> None:
-    """Note what may be sent to the strong model at most: what is sent, and what was put aside.
+    """Record the most that may be sent to the strong model: all rows sent or put aside.
 
-    Where nothing is left for it, the cascade is done when the job is built.
+    If nothing is left for the strong model, the cascade is done once the job is built.
     """
     requests = sum(file.requests for file in built.files)
     read, written = built.input_tokens, built.output_tokens
@@ -45,13 +45,13 @@ def record_max_cost(
 def with_cascade(
     job: StoredJob, window: str, own: Cost, paths: Sequence[Path | None] | None = None
 ) -> Cost:
-    """The most that a job can cost, where a strong model may be asked for every row, too.
+    """The most that a job can cost if a strong model may be asked for every row, too.
 
     Args:
-        job: whose cost.
+        job: the job.
         window: its completion window.
-        own: the cost of its own model alone; returned as it is where there is no cascade.
-        paths: of its request files, where the most has to be counted by their own lines, for a cap.
+        own: the cost of its own model alone; returned as it is if there is no cascade.
+        paths: its request files, if a cap needs the most that their lines can cost; else None.
     """
     cascade = cascade_of(job)
     if cascade is None or own.usd is None:

@@ -1,4 +1,4 @@
-"""Which answers are labels, whether two of them agree, and how sure a model was of one."""
+"""Which answers are labels, whether two of them agree, and how sure a model was of its answer."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -12,15 +12,15 @@ from doubleword_batch.jobs.sync.json_values import list_of, object_of
 from doubleword_batch.jobs.sync.schema_check import parse_structured
 
 LOGPROBS, AGREEMENT = "logprobs", "agreement"
-"""The scores: the probability that the model gave to its own words, or whether two samples of it
-agree."""
+"""The scores: the probability that the model gave its own words, or whether two samples of its
+answer agree."""
 
 DOUBTS = 362
-"""Doubts are whole numbers below this; the largest is that of an answer without a score."""
+"""Doubts are whole numbers below this; an answer without a score has the largest."""
 
 LONGEST_LABEL = 64
 _SUREST, _STEPS_PER_DECADE = 1e-7, 40
-_LEAST_LOGPROB = -1e6  # no token is less likely; the sum of those of a hostile server stays finite
+_LEAST_LOGPROB = -1e6  # less than any token has; so sums of a hostile server's values stay finite
 _IN_DISPUTE = DOUBTS - 2
 _WITHOUT_SCORE = DOUBTS - 1
 _HOPS = 20
@@ -32,8 +32,8 @@ def label_fields(schema: Mapping[str, Any] | None) -> tuple[str, ...]:
     """The properties of a schema whose answers are labels.
 
     Raises:
-        InputError: there is no schema, or one of its properties may hold free text, of which no
-            two answers are alike.
+        InputError: there is no schema, or one of its properties may hold free text, in which no
+            two answers are the same.
     """
     properties = object_of(object_of(schema).get("properties"))
     if not properties:
@@ -47,7 +47,7 @@ def label_fields(schema: Mapping[str, Any] | None) -> tuple[str, ...]:
         if not _is_label(schema or {}, node, _HOPS, known):
             raise InputError(
                 f"A cascade compares labels, and {quote_untrusted(name, 60)} may be free text or "
-                "a list, of which two models rarely write the same.",
+                "a list, which two models rarely write alike.",
                 hint="Make it an enum, a boolean, an integer or a string with a maxLength of at "
                 f"most {LONGEST_LABEL}, or ask for it in another job.",
             )
@@ -55,15 +55,15 @@ def label_fields(schema: Mapping[str, Any] | None) -> tuple[str, ...]:
 
 
 def _is_label(schema: Mapping[str, Any], node: Any, hops: int, known: dict[int, bool]) -> bool:
-    """Whether all that a node allows are labels; `known` has what was found of each, by identity.
+    """Whether a schema node allows only labels; `known` holds the findings by the nodes' `id()`.
 
-    References may meet again and again: each node is looked at once.
+    References may lead to the same node again and again, so each node is looked at once.
     """
     if not isinstance(node, dict) or not hops:
         return False
     fields = cast("dict[str, Any]", node)
     if id(fields) not in known:
-        known[id(fields)] = False  # as long as it is looked at: a circle has no end
+        known[id(fields)] = False  # while it is looked at: a circle never ends
         known[id(fields)] = _allows_labels(schema, fields, hops - 1, known)
     return known[id(fields)]
 
@@ -94,7 +94,7 @@ def _target(schema: Mapping[str, Any], reference: str) -> Any:
 
 
 def label_of(answer: Answer | None, fields: tuple[str, ...]) -> bytes | None:
-    """The values of these properties, as something that can be compared; None without any."""
+    """The values of these properties in a form that can be compared; None if there are none."""
     found = None if answer is None else parse_structured(answer.text)
     values = object_of(None if found is None else found.value)
     if not values:
@@ -103,7 +103,7 @@ def label_of(answer: Answer | None, fields: tuple[str, ...]) -> bytes | None:
 
 
 def doubt_of(answer: Answer | None, fields: tuple[str, ...], score: str) -> int:
-    """How little sure the model was of an answer: 0 to `DOUBTS` - 1."""
+    """How unsure the model was of an answer: 0 (surest) to `DOUBTS` - 1."""
     if answer is None:
         return _WITHOUT_SCORE
     if score == AGREEMENT:
@@ -118,7 +118,7 @@ def doubt_of(answer: Answer | None, fields: tuple[str, ...], score: str) -> int:
 
 
 def _doubt(surprise: float) -> int:
-    """By decades: sure answers differ by tiny numbers, of which each decade is worth as much."""
+    """The doubt on a logarithmic scale, as sure answers differ by tiny numbers only."""
     if surprise <= _SUREST:
         return 0
     steps = math.ceil(_STEPS_PER_DECADE * math.log10(surprise / _SUREST))

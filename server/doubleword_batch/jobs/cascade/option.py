@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from doubleword_batch.jobs.job import StoredJob
 
 FEWEST_ROWS = 500
-"""With fewer, the sample alone is nearly the whole table."""
+"""Of a smaller table, the sample alone would be nearly all rows."""
 
 _DEFAULT_TARGET = 0.95
 _KEYS = {"model", "target", "score"}
@@ -25,13 +25,13 @@ _KEYS = {"model", "target", "score"}
 
 @dataclass(frozen=True, slots=True)
 class Cascade:
-    """A strong model behind the job's own.
+    """A strong model that follows the job's own.
 
     Attributes:
-        model: the strong one.
+        model: the strong model.
         target: share of the accepted rows that has to agree with it.
         score: `logprobs` or `agreement`, see `labels.py`.
-        added: what the cheap model's requests have for the score's sake, and the strong one's not.
+        added: parameters that only the cheap model's requests have, to get the score.
     """
 
     model: str
@@ -45,7 +45,7 @@ class Cascade:
         return 2 if "n" in self.added else 1
 
     def strong_body(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """What the strong model is asked, of what the cheap one is."""
+        """The strong model's request body, made from the cheap model's."""
         kept = {name: value for name, value in body.items() if name not in self.added}
         return kept | {"model": self.model}
 
@@ -62,7 +62,7 @@ def is_cascade(value: Any) -> bool:
         and bool(model.strip())
         and is_number
         and LEAST_TARGET <= target <= MOST_TARGET
-        and fields.get("score", LOGPROBS) in (LOGPROBS, AGREEMENT)  # it may not be text
+        and fields.get("score", LOGPROBS) in (LOGPROBS, AGREEMENT)  # it may be of any type
     )
 
 
@@ -86,22 +86,22 @@ def plan_cascade(
 
     Args:
         given: the option, of the right form.
-        model: the job's own.
-        endpoint: of the requests.
-        schema: of the answers.
+        model: the job's own model.
+        endpoint: the endpoint of the requests.
+        schema: the schema of the answers.
         params: as the caller gave them.
         profile: says whether the provider writes log probabilities.
 
     Raises:
-        InputError: these requests cannot be decided by a cascade; the message says why.
+        InputError: a cascade cannot handle these requests; the message says why.
     """
     from doubleword_batch.requests import model_id
 
     strong, target = model_id(str(given["model"])), float(given.get("target", _DEFAULT_TARGET))
     if strong == model:
         raise InputError(
-            f"The cascade's strong model is the job's own, {model}.",
-            hint="Name a stronger one in cascade, or leave cascade out.",
+            f"The cascade's strong model is the job's own model, {model}.",
+            hint="Name a stronger model in cascade, or leave cascade out.",
         )
     _check_requests(endpoint, schema, params)
     score = str(given.get("score") or _score(params, profile))
@@ -120,7 +120,8 @@ def _check_requests(
     """Refuse requests whose answers cannot be compared as labels, one for each row."""
     if endpoint != ENDPOINTS[0]:
         raise InputError(
-            f"A cascade runs at {ENDPOINTS[0]} only.", hint="Use that endpoint, or leave it out."
+            f"A cascade runs at {ENDPOINTS[0]} only.",
+            hint="Use that endpoint, or leave cascade out.",
         )
     label_fields(schema)
     if params.get("tools") or params.get("functions"):
@@ -146,7 +147,7 @@ def _refuse_zero_temperature(params: Mapping[str, Any]) -> None:
     temperature = params.get("temperature")
     if isinstance(temperature, int | float) and not temperature:
         raise InputError(
-            "At temperature 0 two answers of a model are always alike, so they do not tell how "
+            "At temperature 0 two answers of a model are always the same, so they do not show how "
             "sure it is.",
             hint='Leave temperature out, or give "score": "logprobs" in cascade where the model '
             "writes log probabilities.",
@@ -154,7 +155,7 @@ def _refuse_zero_temperature(params: Mapping[str, Any]) -> None:
 
 
 def cascade_of(job: "StoredJob") -> Cascade | None:
-    """The cascade of a job, None for nearly all jobs."""
+    """The cascade of a job; nearly all jobs have none."""
     if '"cascade":{' not in job.spec:
         return None
     stored = msgspec.json.decode(job.spec).get("cascade")
@@ -162,7 +163,7 @@ def cascade_of(job: "StoredJob") -> Cascade | None:
 
 
 def refuse_small(rows: int) -> None:
-    """Refuse a table for which a cascade does not pay.
+    """Refuse a table that is too small for a cascade to save money.
 
     Raises:
         InputError: it has fewer than 500 requests.
@@ -170,6 +171,6 @@ def refuse_small(rows: int) -> None:
     if rows < FEWEST_ROWS:
         raise InputError(
             f"A cascade is not worth it for {rows:,} requests: the sample that both models answer "
-            f"is 200 rows at least, so it needs {FEWEST_ROWS}. Nothing was built.",
+            f"has at least 200 rows, so at least {FEWEST_ROWS} are needed. Nothing was built.",
             hint="Leave cascade out and give the strong model as model.",
         )

@@ -1,4 +1,4 @@
-"""What replies say of a cascade: how far it is, whose answers the rows have, what was measured."""
+"""What replies say about a cascade: how far it is, whose answers rows have, what was measured."""
 
 from decimal import Decimal
 
@@ -16,23 +16,23 @@ _SAMPLED, _REST = 2, 3
 
 
 def awaits_round(job: StoredJob, next_batches: NextBatches) -> bool:
-    """Whether a further round of a cascade will be sent.
+    """Whether another round of a cascade will be sent without any further call.
 
-    Not where it takes another verb first: nothing will happen by itself then.
+    It will not if the cascade waits for another call first.
     """
     reason = next_batches.waits_for
     if reason is not None and reason.next is not None and reason.next.tool == "retry_failed":
         return False
-    return not is_done(job)  # which a cancelled one is until it is told to go on
+    return not is_done(job)  # a cancelled cascade is done until it is resumed
 
 
 def next_of(next_batches: NextBatches) -> Next | None:
-    """The call that lets a cascade that waits go on."""
+    """The call that lets a waiting cascade go on."""
     return None if next_batches.waits_for is None else next_batches.waits_for.next
 
 
 def stage_of(job: StoredJob, next_batches: NextBatches) -> CascadeStage | None:
-    """How far the cascade of a job is; None for a job without one."""
+    """How far a job's cascade is; None for a job without one."""
     cascade = cascade_of(job)
     if cascade is None:
         return None
@@ -40,7 +40,7 @@ def stage_of(job: StoredJob, next_batches: NextBatches) -> CascadeStage | None:
 
 
 def cascade_result(job: StoredJob, next_batches: NextBatches) -> CascadeResult | None:
-    """What the cascade of a job has come to; None for a job without one."""
+    """The result of a job's cascade so far; None for a job without one."""
     cascade = cascade_of(job)
     if cascade is None:
         return None
@@ -79,15 +79,15 @@ def _note(job: StoredJob, cascade: Cascade, result: SampleResult | None) -> str 
         expired = f"A batch of {cascade.model} expired"
         return (
             f"{expired if job.has_expired_round() else 'It was cancelled'}: rows keep the answers "
-            f"that they have, and not all of {job.model}'s were compared with {cascade.model}'s."
+            f"they have, and {job.model} was not compared with {cascade.model} on all sampled rows."
         )
     if result is None:
         return None
     if result.is_stopped:
         return (
-            f"{cascade.model} answered only {result.compared} rows of the sample well, so it "
-            f"was asked for nothing more: the rows keep {job.model}'s answers, whose quality "
-            "is not known."
+            f"{cascade.model} gave a good answer to only {result.compared} rows of the sample, so "
+            f"it was asked nothing more: the rows keep {job.model}'s answers, whose quality is "
+            "not known."
         )
     if result.decision.limit is None:
         return (
@@ -101,7 +101,7 @@ def _note(job: StoredJob, cascade: Cascade, result: SampleResult | None) -> str 
 
 
 def _saved(job: StoredJob, cascade: Cascade) -> Decimal | None:
-    """What the strong model would have cost for every row, less what both have cost."""
+    """What the strong model would have cost for every row, minus what both have cost."""
     spent = cost_by_tokens(job).usd
     strong = [
         tokens for tokens in tokens_by_model(job.store, job.id) if tokens.model == cascade.model

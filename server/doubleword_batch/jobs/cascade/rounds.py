@@ -1,9 +1,9 @@
-"""The rounds of a cascade: a sample by the strong model, the decision, and the rest by it.
+"""The rounds of a cascade: the strong model answers a sample and then, after a decision, the rest.
 
-Round 1 is the job as it was built. Whoever looks at the job once its batches have ended carries it
-on, in whatever process. What a round sends is written down with the parts that it makes, in one
-transaction: a process that dies leaves a round as not begun or as begun, and the next one goes on.
-The sample follows from the source and the models alone, so that it is the same whoever draws it.
+Round 1 is the job as it was built. Any process that looks at the job after its batches have ended
+sends the next round. What a round sends is recorded together with the parts that it makes, in one
+transaction: if a process dies, the round has either not begun or begun, and the next process
+continues. The sample depends on the source and the models only, so every process draws the same.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -57,7 +57,7 @@ from doubleword_batch.requests import requests_of_rows
 
 CAPS = frozenset({"over_cap", "unknown_cost"})
 _CUT_SHORT = frozenset({"cancelled", "expired"})
-"""How a batch ends of which not all rows were run."""
+"""The end states of a batch in which some rows may not have run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class NextBatches:
     """What was sent after a first wave or a round has ended.
 
     Attributes:
-        has_begun: new batches run.
-        waits_for: why the next round is not sent now; None where nothing is in its way.
+        has_begun: whether new batches run.
+        waits_for: why the next round is not sent now; None if nothing prevents it.
     """
 
     has_begun: bool = False
@@ -78,7 +78,7 @@ NO_BATCHES = NextBatches()
 
 
 def is_done(job: StoredJob) -> bool:
-    """Whether no further round of a cascade will come by itself; also of a job without one."""
+    """Whether no further round will be sent without another call; True for a job without one."""
     if cascade_of(job) is None:
         return True
     record = read_cascade(job.store, job.id)
@@ -86,11 +86,11 @@ def is_done(job: StoredJob) -> bool:
 
 
 async def send_next_round(job: StoredJob, progress: Progress = no_progress) -> NextBatches:
-    """Begin the next round of a job's cascade, if the one before has ended.
+    """Begin the next round of a job's cascade if the round before has ended.
 
     Raises:
-        ApiError, TransportError: the provider refused or could not be reached; the same call goes
-            on where this one stopped.
+        ApiError, TransportError: the provider refused or could not be reached; the same call
+            continues where this one stopped.
     """
     cascade = cascade_of(job)
     if cascade is None or not job.batch_runs():
@@ -113,9 +113,9 @@ async def send_next_round(job: StoredJob, progress: Progress = no_progress) -> N
 
 
 def _is_due(job: StoredJob) -> bool:
-    """Whether a round can be sent: one that was made, or the next, as nothing runs."""
+    """Whether a round can be sent: one that was made already, or the next, as nothing runs."""
     if any(run is None for part, run in job.newest_runs() if not part.retry_round):
-        return False  # it was not submitted as a whole
+        return False  # not all of it was submitted
     return bool(unsent_parts(job)) or (job.has_ended() and not is_done(job))
 
 
@@ -125,7 +125,7 @@ async def _send_round(job: StoredJob, cascade: Cascade, progress: Progress) -> N
     if job.workspace.ask_above_usd is not None and await in_thread(
         lambda _: costs_as_approved(job)
     ):
-        # What all rounds can cost at most was approved when the job was submitted.
+        # The most that all rounds can cost was approved when the job was submitted.
         job = replace(job, workspace=replace(job.workspace, ask_above_usd=None))
     record = read_cascade(job.store, job.id)
     cap = None if record.max_cost_usd is None else Decimal(record.max_cost_usd)
@@ -156,7 +156,7 @@ class _Round:
         self._models = TwoModels(job, cascade)
 
     def prepare(self, cancelled: Callable[[], bool]) -> bool:
-        """Write the round down and make its parts; False where there is none left."""
+        """Record the round and make its parts; False if there is no further round."""
         job = self._job
         record = read_cascade(job.store, job.id)
         if record.sample is None:
@@ -170,7 +170,7 @@ class _Round:
                     cancelled,
                 )
                 return True
-            self._record(sample=note)  # the strong model has answered all that was answered
+            self._record(sample=note)  # all sampled rows had the strong model's answer
         else:
             sample = msgspec.json.decode(record.sample, type=DrawnSample)
         result = sample_result(record) or self._decided(sample)
@@ -186,23 +186,23 @@ class _Round:
         return True
 
     def _record(self, **columns: Any) -> None:
-        """Note how far it is; in the transaction that makes a round's parts."""
+        """Record how far the cascade is, in the transaction that makes a round's parts."""
         if read_cascade(self._job.store, self._job.id).cancelled_at is not None:
             raise _was_cancelled(self._job)
         record_cascade(self._job.store, self._job.id, **columns)
 
     def _refuse_unanswered(self) -> None:
-        """Wait where the cheap model has not answered most rows."""
+        """Wait if the cheap model has not answered most of the rows."""
         sums = self._job.ledger.sums()
         again = Next("retry_failed", {"job": self._job.name})
         if sums.get("cancelled"):
             raise _WaitsError("rows of the first round were cancelled", again)
         unanswered = sum(sums.get(outcome, 0) for outcome in UNANSWERED)
         if 2 * unanswered > sum(sums.values()) - sums.get("skipped", 0):
-            raise _WaitsError(f"{unanswered:,} rows have no answer of {self._job.model}", again)
+            raise _WaitsError(f"{unanswered:,} rows have no answer from {self._job.model}", again)
 
     def _decided(self, sample: DrawnSample) -> SampleResult:
-        """What the sample shows, written down; where another process was faster, what it saw."""
+        """Record what the sample shows, and return it; or return what another process recorded."""
         result = self._models.compare(sample)
         failpoint("cascade.decide")
         with self._job.store.transaction():
@@ -222,9 +222,10 @@ class _Round:
             )
 
     def _files_of_cheap(self) -> Iterator[tuple[int, Callable[[], Path]]]:
-        """Number and file of each part of the cheap model; 0 for what it had answered before.
+        """(number, file) of each part whose rows may go to the strong model.
 
-        And of those parts of the strong one that were cut short: their rows may be sent again.
+        These are the cheap model's parts, 0 for rows that were answered before, and parts of the
+        strong model that were cut short, as their rows may be sent again.
         """
         for part, run in self._job.newest_runs():
             if part.model is None or (run is not None and run.status in _CUT_SHORT):
@@ -234,7 +235,7 @@ class _Round:
             yield 0, lambda: aside
 
     def _rows_of(self, number: int) -> Iterator[Entry]:
-        """The rows of a part that have a request; of the part 0 those that were answered before."""
+        """The rows of a part that have a request; for part 0, those that were answered before."""
         for entry in self._job.ledger.rows_of_part(number):
             if number or (entry.shares is None and entry.origin is not None):
                 yield entry
@@ -258,7 +259,7 @@ class _Round:
         write_new_parts(job, self._requests(is_wanted), admit, record=record, cancelled=cancelled)
 
     def _requests(self, is_wanted: Callable[[Entry], bool]) -> Iterator[NewRequest]:
-        """The wanted rows' requests, for the strong model, part by part."""
+        """The wanted rows' requests to the strong model, part by part."""
         for number, file in self._files_of_cheap():
             rows = {entry.row for entry in self._rows_of(number) if is_wanted(entry)}
             if rows:
@@ -275,28 +276,28 @@ def _was_cancelled(job: StoredJob) -> DoublewordBatchError:
     )
     if was_first and (sums.get("cancelled") or sums.get("pending")):
         return _WaitsError(
-            "it was cancelled in its first round, and goes on once its rows are run again",
+            "it was cancelled in its first round, and continues once its rows are run again",
             Next("retry_failed", {"job": job.name}),
         )
     why = "a batch of its strong model expired" if job.has_expired_round() else "it was cancelled"
     return _WaitsError(
-        f"{why}, and it goes on once it is submitted again",
+        f"{why}, and it continues once it is submitted again",
         Next("create_batch", {"job": job.name}),
     )
 
 
 class _WaitsError(InputError):
-    """The next round is not sent now; it becomes part of a reply."""
+    """The next round is not sent now; replies show the reason."""
 
     def __init__(self, why: str, next_call: Next) -> None:
         super().__init__(f"The cascade waits: {why}.", next=next_call)
 
 
 def cancel_cascade(job: StoredJob) -> bool:
-    """Let no further round be sent; False where none would come anyway.
+    """Prevent further rounds; False if there would be none anyway.
 
-    Written down before the batches are stopped, so that whoever looks meanwhile sends nothing. Rows
-    of a round that was made and not sent have the answers again that they had before.
+    This is recorded before the batches are stopped, so that no other process sends a round in
+    between. Rows of a round that was made but not sent get back the answers they had before.
     """
     if cascade_of(job) is None or not job.batch_runs():
         return False
@@ -311,10 +312,10 @@ def cancel_cascade(job: StoredJob) -> bool:
 
 
 def _stop_where_cut(job: StoredJob, cascade: Cascade) -> None:
-    """Stop a cascade whose last round left rows unanswered as it was cut short, as a cancel does.
+    """Stop a cascade, as a cancel does, if its last round was cut short and left rows unanswered.
 
-    What is left of a sample is no random draw, and what is left of the rest is missed by nobody
-    unless it is said.
+    Part of a sample is not a random sample; and if part of the rest were missing, nobody would
+    notice unless the cascade stopped and said so.
     """
     models = TwoModels(job, cascade)
     with job.store.transaction():
@@ -328,10 +329,10 @@ def _stop_where_cut(job: StoredJob, cascade: Cascade) -> None:
 
 
 def _cut_parts(job: StoredJob) -> list[int]:
-    """The parts of the last round that were cut short, and not by a cancel of the job here.
+    """The parts of the last round that were cut short, except by a cancel of the job here.
 
-    The provider did it, or somebody on its pages. That some rows are unanswered is not known yet.
-    There are none where the next round is due.
+    The provider cut them short, or somebody did on its website. Whether rows are unanswered is not
+    known yet. If the next round is due, there are none.
     """
     record = read_cascade(job.store, job.id)
     result = sample_result(record)
@@ -351,9 +352,9 @@ def _is_cut(part: Part, run: BatchRun | None) -> bool:
 
 
 def resume_cascade(job: StoredJob) -> bool:
-    """Let a cancelled cascade go on; False for a job that is not one.
+    """Let a cancelled cascade continue; False for a job that is not one.
 
-    What was cut short is asked again: the rest, or a sample on which nothing was decided yet.
+    A round that was cut short is sent again: the rest, or a sample before the decision.
     """
     if not job.is_cancelled_cascade():
         return False

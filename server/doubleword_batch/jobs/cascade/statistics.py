@@ -1,19 +1,20 @@
-"""At which doubt a cheap model's answers still agree with a strong one's: exact, and pure.
+"""Up to which doubt a cheap model's answers agree with a strong model's: exact pure functions.
 
-Each row has a *doubt*, a whole number: 0 is the surest answer. For a limit, the rows with no more
-doubt are accepted. Whether they agree with the strong model at the target is tested on the sampled
-ones among them: the exact (Clopper-Pearson) lower bound of their agreement, at 95 % confidence, has
-to reach it. Limits are tested from strict to loose, and the first that fails ends it. The limits
-are fixed by the doubts alone, before anybody knows who agrees, so that the order needs no
-correction: a wrong limit is only chosen where the first wrong one passes, which happens in at most
-5 % of all samples (fixed-sequence testing; Angelopoulos et al., "Learn then Test", 2021).
+Each row has a *doubt*, a whole number; 0 is the surest answer. A limit accepts all rows whose doubt
+is not larger. Whether enough of them agree with the strong model is tested on the sampled rows
+among them: the exact (Clopper-Pearson) lower bound of their agreement, at 95 % confidence, has to
+reach the target. Limits are tested from strict to loose until one fails. They depend on the doubts
+alone and are fixed before anybody knows which rows agree, so testing several needs no correction: a
+wrong limit is only chosen if the first wrong one passes, which happens in at most 5 % of all
+samples (fixed-sequence testing; Angelopoulos et al., "Learn then Test", 2021).
 
-Rows are drawn, and equal rows share a request, so that one drawn row takes all rows of its request
-to the strong model. What is frequent is drawn nearly surely and says little of the rows that keep
-the cheap model's answer. So a request counts where exactly one of its rows was drawn: a request of
-w rows is drawn once with the chance w f (1 - f)^(w - 1) and keeps its w rows with (1 - f)^w, and
-these two are in one proportion for every w (Good, "The population frequencies of species", 1953).
-Without equal rows every drawn row counts.
+Rows are drawn, but equal rows share a request, so one drawn row takes all rows of its request to
+the strong model. A request of many rows is drawn almost certainly, and then says little about the
+rows that keep the cheap model's answer. So a request counts only if exactly one of its rows was
+drawn. If a share f of the rows is drawn, a request of w rows is drawn once with probability
+w f (1 - f)^(w - 1), and not at all, so that its w rows keep their answers, with (1 - f)^w; w times
+the second is in the same proportion to the first for every w (Good, "The population frequencies of
+species", 1953). Without equal rows every drawn row counts.
 """
 
 import math
@@ -24,11 +25,11 @@ from functools import cache
 CONFIDENCE = 0.95
 SMALLEST_SAMPLE, LARGEST_SAMPLE = 200, 400
 MOST_DRAWN = 8_000
-"""So many rows are drawn at most: where nearly all rows are equal, few of them count."""
+"""The most rows that are drawn: if nearly all rows are equal, few of them count."""
 LEAST_TARGET, MOST_TARGET = 0.5, 0.99
 
 _STEP = 0.05
-"""From one limit to the next so large a share of the rows is added."""
+"""The share of the rows that each limit adds to the one before."""
 
 _HALVINGS = 40
 
@@ -38,13 +39,13 @@ class Decision:
     """Which rows keep the cheap model's answer, and why that is right.
 
     Attributes:
-        limit: the most doubt that is accepted; None where no limit passed: all rows go to the
-            strong model.
-        rows: accepted ones, the sampled among them included.
-        sampled: of them, how many the strong model has answered too.
-        agreed: of those, how many it has answered alike.
-        lower: bound of the agreement of the accepted rows, at 95 % confidence.
-        upper: the same from above.
+        limit: the largest doubt that is accepted; None if no limit passed, so that all rows go to
+            the strong model.
+        rows: number of accepted rows, including sampled ones.
+        sampled: how many of them the strong model has answered too.
+        agreed: how many of the sampled rows agree.
+        lower: lower bound of the accepted rows' agreement, a share, at 95 % confidence.
+        upper: its upper bound.
     """
 
     limit: int | None
@@ -60,8 +61,8 @@ class Draw:
     """What was drawn for the sample.
 
     Attributes:
-        requests: those that the strong model answers.
-        counted: those of them that say something: of which one row was drawn and no other.
+        requests: the requests that the strong model answers.
+        counted: the requests of which exactly one row was drawn; only these count.
     """
 
     requests: frozenset[int]
@@ -69,21 +70,21 @@ class Draw:
 
 
 def sample_size(requests: int, target: float) -> int:
-    """How many of so many requests count in the sample: 200 to 400, or all.
+    """How many requests should count in the sample: 200 to 400, or all if there are fewer.
 
-    More of a large table, of which they are a small part, and for a high target, which few rows
-    cannot show.
+    There are more for a large table, of which they are a small part, and for a high target, which
+    takes more rows to show.
     """
     wanted = max(SMALLEST_SAMPLE, requests // 10, 3 * fewest_rows(target, disagreeing=1))
     return min(requests, wanted, LARGEST_SAMPLE)
 
 
 def draw(rows: Iterable[int], size: int) -> Draw:
-    """Draw rows until so many requests count, and at most 400 of them are asked.
+    """Draw rows until `size` requests count or 400 requests were drawn.
 
     Args:
-        rows: of each row, in the random order in which they are drawn, the request.
-        size: how many are to count.
+        rows: the request of each row, in the random order in which rows are drawn.
+        size: how many requests should count.
     """
     once: set[int] = set()
     drawn: set[int] = set()
@@ -104,7 +105,7 @@ def decide(
     """Choose the loosest limit for which the sample shows that the target is met.
 
     Args:
-        rows_by_doubt: how many rows have each doubt, the sampled ones included.
+        rows_by_doubt: how many rows have each doubt, including sampled rows.
         sample: doubt and agreement of each sampled row, drawn at random.
         target: share of the accepted rows that has to agree.
     """
@@ -129,7 +130,7 @@ def _limits(
         sampled_at[doubt] += 1
         agreed_at[doubt] += agrees
     total = sum(rows_by_doubt)
-    # The first limit has room for two rows that disagree: else it fails too often by bad luck.
+    # The first limit allows two rows that disagree; otherwise it would fail too often by chance.
     starts = (fewest_rows(target, disagreeing=number) for number in (2, 1, 0))
     start = next((rows for rows in starts if rows <= len(sample)), len(sample) + 1)
     rows = sampled = agreed = before = 0
@@ -147,7 +148,7 @@ def _limits(
 
 
 def lower_bound(hits: int, trials: int) -> float:
-    """The least share of which so many hits are not too many, at 95 % confidence, one-sided."""
+    """The one-sided lower bound, at 95 % confidence, of the share that gave so many hits."""
     if not hits:
         return 0.0
     low, high = 0.0, 1.0
@@ -161,13 +162,13 @@ def lower_bound(hits: int, trials: int) -> float:
 
 
 def upper_bound(hits: int, trials: int) -> float:
-    """The largest share of which so many hits are not too few, at 95 % confidence, one-sided."""
+    """The one-sided upper bound, at 95 % confidence, of the share that gave so many hits."""
     return 1.0 - lower_bound(trials - hits, trials)
 
 
 @cache
 def fewest_rows(target: float, *, disagreeing: int) -> int:
-    """How many sampled rows show the target where so many of them disagree."""
+    """The fewest sampled rows that show the target if so many of them disagree."""
     rows = disagreeing + 1
     while not _shows(target, rows - disagreeing, rows):
         rows += 1
@@ -180,14 +181,14 @@ def _shows(target: float, hits: int, trials: int) -> bool:
 
 
 def _at_least(hits: int, trials: int, share: float) -> float:
-    """The chance of so many hits or more; 0 < share < 1."""
+    """The probability of so many hits or more; 0 < share < 1."""
     if 2 * hits < trials:
         return 1.0 - _between(0, hits, trials, share)
     return _between(hits, trials + 1, trials, share)
 
 
 def _between(first: int, end: int, trials: int, share: float) -> float:
-    """The chance of `first` hits or more, and fewer than `end`."""
+    """The probability of at least `first` and fewer than `end` hits."""
     yes, no = math.log(share), math.log1p(-share)
     ways = math.lgamma(trials + 1)
     return math.fsum(

@@ -1,6 +1,6 @@
 """The two models of a cascade: which rows each has answered, and how they agree on a sample.
 
-The sample follows from the source and the models alone, so that it is the same whoever draws it.
+The sample depends on the source and the models only, so every process draws the same.
 """
 
 from collections.abc import Iterator
@@ -31,9 +31,9 @@ class DrawnSample:
     """The rows that both models answer.
 
     Attributes:
-        rows: those that count, ascending, of equal rows the one with the request.
-        by_doubt: how many rows of the whole job have each doubt: fixed before anybody knows who
-            agrees.
+        rows: the rows that count, ascending; of equal rows, the one that has the request.
+        by_doubt: how many rows of the whole job have each doubt; fixed before anybody knows which
+            rows agree.
     """
 
     rows: list[int]
@@ -46,9 +46,9 @@ class SampleResult:
 
     Attributes:
         decision: which rows keep the cheap model's answer.
-        compared: sampled rows to which both models have a good answer.
-        is_stopped: the strong model has none to more than half of the sample, so that it is asked
-            for nothing more: every row keeps the answer that it has.
+        compared: number of sampled rows with a good answer from both models.
+        is_stopped: the strong model has no good answer to more than half of the sample, so it is
+            asked nothing more and every row keeps the answer it has.
     """
 
     decision: Decision
@@ -57,18 +57,18 @@ class SampleResult:
 
 
 def sample_result(record: CascadeRecord) -> SampleResult | None:
-    """What the sample showed; None as long as nothing is decided."""
+    """What the sample showed; None until that is decided."""
     return (
         None if record.decision is None else msgspec.json.decode(record.decision, type=SampleResult)
     )
 
 
 class TwoModels:
-    """What a job's own model and the strong one behind it have answered.
+    """What a job's own model and its strong model have answered.
 
     Args:
-        job: whose ledger and result lines are read.
-        cascade: of the job.
+        job: the job, whose ledger and result lines are read.
+        cascade: the job's cascade.
     """
 
     def __init__(self, job: StoredJob, cascade: Cascade) -> None:
@@ -81,11 +81,11 @@ class TwoModels:
         self._strong_origins = {origin.number for origin in origins if origin.model is not None}
 
     def draw_sample(self) -> tuple[DrawnSample, frozenset[int]]:
-        """The rows for both models, each with an answer of the cheap one as likely as any other.
+        """Draw the sample; every row with a good answer of the cheap model is equally likely.
 
         Returns:
-            The sample, and the rows whose requests the strong model gets: where equal rows share
-            a request, more than count.
+            The sample, and the rows whose requests go to the strong model. If equal rows share
+            requests, these are more than the rows that count.
         """
         rows = requests = 0
         by_doubt = [0] * DOUBTS
@@ -107,7 +107,7 @@ class TwoModels:
         return DrawnSample(sorted(drawn.counted), by_doubt), drawn.requests
 
     def compare(self, sample: DrawnSample) -> SampleResult:
-        """What the answers of both models to the sample show."""
+        """Compare the answers of both models to the sample."""
         compared: list[tuple[int, bool]] = []
         good = 0
         with closing(StoredLines(self._job)) as lines:
@@ -126,7 +126,7 @@ class TwoModels:
         return SampleResult(decision, good, is_stopped)
 
     def keep(self, entry: Entry, lines: StoredLines, result: SampleResult) -> bool:
-        """Whether a row keeps the answer that it has, and is not sent to the strong model."""
+        """Whether a row keeps the answer it has and is not sent to the strong model."""
         limit = result.decision.limit
         if not self.is_unanswered(entry):
             return True
@@ -139,7 +139,7 @@ class TwoModels:
         return not (self._is_of_strong(entry) and entry.outcome in ANSWERED)
 
     def _of_cheap(self) -> Iterator[Entry]:
-        """The rows with a good answer of the cheap model, also of an earlier job's."""
+        """The rows with a good answer of the cheap model, be it from this or an earlier job."""
         for entry in self._job.ledger.entries(outcomes=("ok",)):
             if not self._is_of_strong(entry):
                 yield entry
@@ -155,10 +155,10 @@ class TwoModels:
         return doubt_of(lines.answer(entry), self._fields, self._cascade.score)
 
     def _pair(self, row: int, lines: StoredLines) -> tuple[int, bool, bool] | None:
-        """Doubt and agreement of a sampled row, and whether the strong model's answer is good.
+        """(doubt, whether they agree, whether the strong model's answer is good) of a sampled row.
 
-        One that is cut, refused or invalid agrees with nothing. None where one of the models has
-        no answer.
+        A strong model's answer that is cut off, refused or invalid agrees with nothing. None if one
+        of the models has not answered.
         """
         entry = self._job.ledger.entry(row)
         if entry is None:
