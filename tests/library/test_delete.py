@@ -108,7 +108,7 @@ async def test_a_batch_of_somebody_else_stays_when_its_job_is_deleted(settings, 
         deleted = await adopted.delete(force=True)
         kept = await client.files.get(file.id)
     assert kept.id == file.id
-    assert "keeps its files and batches" in deleted.note
+    assert "keeps the job's files and batches" in deleted.note
 
 
 async def test_what_was_never_submitted_goes_without_asking_and_an_answer_is_a_yes(settings):

@@ -239,7 +239,7 @@ def test_anything_else_is_not_a_lock_file(workspace, tmp_path, content):
     ("part", "changes", "words"),
     [
         ("request", {"prompt": None}, "made elsewhere, so its prompt is not known"),
-        ("source", {"location": None}, "were in no file, so they have to be given again"),
+        ("source", {"location": None}, "were not in a file, so they have to be given again"),
         ("request", {"schema_format": {"name": 7}}, "is not a lock file"),
     ],
 )

@@ -221,7 +221,7 @@ async def test_a_retry_that_would_ask_another_model_or_prompt_is_refused(setting
     async with agent(settings) as a:
         job = (await a.runs_job(**ORDER))["job"]
         reply = await a.fails("retry_failed", job=job, params={"model": "x", "messages": []})
-    assert "params cannot change messages, model of a retry" in reply["error"]["message"]
+    assert "params cannot change messages, model in a retry" in reply["error"]["message"]
     assert "Build a new job" in reply["error"]["hint"]
 
 

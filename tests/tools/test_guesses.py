@@ -221,9 +221,9 @@ async def test_a_file_of_a_job_where_its_name_belongs_names_the_job(settings, re
             assert f"job:{job}" in source.text
     for reply in replies:
         assert reply["error"]["next"] == f'get_status(job="{job}")', reply.text
-        assert "and not a job" in reply.text
+        assert "not a job" in reply.text
     assert "a file that the job" in replies[0].text
-    assert "was made of" in replies[4].text
+    assert "was made from" in replies[4].text
     assert unknown["error"]["next"] == 'list(kind="jobs")'
     assert {status["job"] for status in taken} == {job}
 

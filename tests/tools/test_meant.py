@@ -41,7 +41,7 @@ async def test_causes_may_be_one_text(settings, reviews, causes):
         job = (await a.runs_job(**ORDER))["job"]
         reply = await a.fails("retry_failed", job=job, causes=causes)
     assert "No row of job" in reply.text
-    assert " fits truncated" in reply.text
+    assert " matches truncated" in reply.text
 
 
 async def test_an_argument_in_the_wrong_place_is_put_into_the_right_one(settings, reviews):

@@ -1,6 +1,6 @@
-"""Request files that were made elsewhere: of this machine, and the input files of adopted jobs.
+"""Request files that were made elsewhere: files on this machine, and input files of adopted jobs.
 
-No row number can be read from their custom_ids, so the ledger keeps a table of them.
+Their custom_ids say no row numbers, so the ledger keeps a table of them.
 """
 
 import hashlib
@@ -62,11 +62,13 @@ _MODELS_SECONDS = 5.0
 
 
 async def job_of_file(ws: Workspace, path: str) -> tuple[StoredJob, list[str]]:
-    """A job over a JSONL request file, and what is odd in it; the same content, the same job.
+    """The job for a JSONL request file, and warnings about the file.
+
+    The same content always gives the same job.
 
     Raises:
-        InputError: `invalid_request_file`: some line is wrong; the message names the first of
-            each kind.
+        InputError: `invalid_request_file`: some line is wrong; the message names the first fault
+            of each kind.
     """
     try:
         resolved = ws.roots.readable_file(path)
@@ -78,7 +80,7 @@ async def job_of_file(ws: Workspace, path: str) -> tuple[StoredJob, list[str]]:
 
 
 async def _known_models(ws: Workspace) -> list[str]:
-    """All models that the key may use, and those with a price; none where nobody says."""
+    """The models that the key may use, and those that have a price; none if that is not known."""
     if not ws.profile.lists_models:
         return []
     listed: list[str] = []
@@ -92,7 +94,7 @@ def _job_of_file(ws: Workspace, path: Path, models: list[str]) -> tuple[StoredJo
     remove_leftovers(ws.store)
     check_disk_quota(ws, path.stat().st_size)
     with staging_folder(ws.store) as staging:
-        copy = staging.path / REQUEST_FILE  # what is checked is what is sent
+        copy = staging.path / REQUEST_FILE  # the copy that is checked is the one that is sent
         try:
             copy_file(path, copy, private=True)
         except OSError as error:
@@ -113,7 +115,7 @@ def _job_of_file(ws: Workspace, path: Path, models: list[str]) -> tuple[StoredJo
             provider=ws.profile.name,
             base_url=ws.server,
             endpoint=report.endpoint or ws.profile.endpoints[0],
-            # Of several models none has a price for the whole: a cap then refuses.
+            # If there are several models, no price fits the whole file, so a cap refuses it.
             model=report.models[0] if len(report.models) == 1 else "",
             fingerprint=fingerprint,
             spec=msgspec.json.encode(asked).decode(),
@@ -125,15 +127,15 @@ def _job_of_file(ws: Workspace, path: Path, models: list[str]) -> tuple[StoredJo
             add_rows_of_file(Ledger(ws.store, job_id), copy)
             job = _publish(ws, job_id, path.stem, fingerprint, report, digest, staging)
         finally:
-            ws.store.drop_unfinished(job_id)  # of a failure; a job that got its name stays
+            ws.store.drop_unfinished(job_id)  # after a failure; a job that got its name stays
     clear_building_mark(job.folder)
     return job, odd
 
 
 def _invalid(ws: Workspace, path: Path, report: ValidationReport) -> InputError:
-    """The error for a file with faults: every kind, how often it is there, and where first.
+    """The error for a file with faults: each kind, how often it occurs, and where first.
 
-    What is only odd stands behind the faults: it may be one in truth.
+    Mere warnings come after the faults, as one of them may be the real fault.
     """
     groups = [
         group for group in report.groups if group.severity == "error" or group.kind in _OF_MODELS
@@ -201,11 +203,11 @@ def _publish(
 async def read_input_file(job: StoredJob) -> StoredJob:
     """Read the input file of an adopted job, so that its rows are known.
 
-    Where the file is gone, the batch's list of results says what was asked; where there is none,
-    the rows are those that have a result line.
+    If the file is gone, the batch's list of results says what was asked; if there is no list, the
+    rows are those with a result line.
 
     Raises:
-        NotFoundError: the file is gone, and there is no batch of it.
+        NotFoundError: the file is gone, and it has no batch.
     """
     part = job.parts()[0]
     job.folder.mkdir(mode=0o700, exist_ok=True)
@@ -217,7 +219,7 @@ async def read_input_file(job: StoredJob) -> StoredJob:
 
 
 async def _write_input(job: StoredJob, part: Part, path: Path) -> bool:
-    """Write the requests of an adopted job to this file; False where nobody has them any more."""
+    """Write the requests of an adopted job to this file; False if nobody has them any more."""
     with atomic_file(path, private=True) as copy:
 
         async def keep(lines: bytes) -> None:
@@ -234,14 +236,14 @@ async def _write_input(job: StoredJob, part: Part, path: Path) -> bool:
 
 
 async def _write_input_of_results(job: StoredJob, copy: BinaryIO) -> bool:
-    """The same out of the batch's list of results, which repeats each request's body."""
+    """The same from the batch's list of results, which repeats each request's body."""
     if not job.profile.results:
         return False
 
     async def keep(lines: bytes) -> None:
         copy.writelines(_request_in(line, job.endpoint) for line in io.BytesIO(lines))
 
-    copy.seek(0)  # a file that was deleted while it was read has left its beginning
+    copy.seek(0)  # the file may have been deleted while it was read
     copy.truncate()
     try:
         await job.client.batches.results(job.batch_runs()[0].batch_id, keep)
@@ -251,7 +253,7 @@ async def _write_input_of_results(job: StoredJob, copy: BinaryIO) -> bool:
 
 
 class _NoRequestError(Exception):
-    """A line of a list of results does not say what was asked."""
+    """A line in a list of results does not say what was asked."""
 
 
 def _request_in(line: bytes, endpoint: str) -> bytes:
@@ -263,7 +265,7 @@ def _request_in(line: bytes, endpoint: str) -> bytes:
 
 
 def _leave_rows_open(job: StoredJob) -> StoredJob:
-    """Let each result line with a new custom_id be a row: nothing else tells them."""
+    """Let each result line with a new custom_id be a row, as nothing else says what rows exist."""
     with job.store.transaction():
         if job.reloaded().rows is None:
             spec = msgspec.json.encode({"rows": OPEN}).decode()
@@ -298,13 +300,13 @@ def _know_rows(job: StoredJob, part: int, path: Path) -> StoredJob:
             input_tokens=input_tokens,
             output_tokens=output_tokens,
         )
-        rename(path, target)  # replaces what a crash left
+        rename(path, target)  # replaces a file left by a crash
         sync_folder(target.parent)
     return job.reloaded()
 
 
 def add_rows_of_file(ledger: Ledger, path: Path) -> int:
-    """Open a row for each line of a request file; returns how many there are."""
+    """Add a row for each line of a request file; return how many there are."""
     heads = enumerate(request_lines(path), start=1)
     rows = 0
     for chunk in chunks(((row, head.custom_id, 1) for row, head in heads), _ROWS_AT_ONCE):
@@ -314,7 +316,7 @@ def add_rows_of_file(ledger: Ledger, path: Path) -> int:
 
 
 def request_lines(path: Path) -> Iterator[RequestHead]:
-    """The heads of the lines of a request file that are not blank."""
+    """The heads of a request file's lines; blank lines are skipped."""
     with path.open("rb") as lines:
         for line in lines:
             if line.strip():

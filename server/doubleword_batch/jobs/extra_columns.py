@@ -1,4 +1,4 @@
-"""What requests may ask for beside one answer's text, and is paid for: which of it a job has."""
+"""The columns for what requests may ask for, and pay for, besides the text of one answer."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,11 +13,11 @@ _LOGPROBS_OF_RESPONSES = "message.output_text.logprobs"
 
 
 def extra_columns(params: Mapping[str, Any]) -> dict[str, bool]:
-    """Which further columns the parameters of a request give its table."""
+    """Whether a request's parameters give the table each of these columns."""
     choices = params.get("n") or params.get("candidateCount")
     several = isinstance(choices, int | float) and choices > 1
     logprobs = params.get("logprobs"), params.get("top_logprobs")
-    # The legacy completions take a number, of which 0 asks for them, too.
+    # The legacy completions take a number, and 0 asks for them, too.
     has_logprobs = any(value is not None and value is not False for value in logprobs)
     return {
         "answers": several,
@@ -29,7 +29,7 @@ def extra_columns(params: Mapping[str, Any]) -> dict[str, bool]:
 def tool_argument_schemas(params: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of the tools that a job offers, with the JSON Schema of each, in their order.
 
-    An argument that several tools have stands once, as the first of them describes it.
+    An argument that several tools have is listed once, as the first tool describes it.
     """
     found: dict[str, Any] = {}
     for tool in map(object_of, list_of(params.get("tools"))):
@@ -41,7 +41,7 @@ def tool_argument_schemas(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def spec_from_bodies(bodies: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The spec of a job whose requests were made elsewhere, as far as its table needs it."""
+    """The spec of a job whose requests were made elsewhere: only what its table needs."""
     params: dict[str, Any] = {}
     for body in bodies:
         wanted = extra_columns(body)

@@ -1,14 +1,14 @@
-"""The named moments of a job's life: where a crash would hurt most, so where crashes are tried.
+"""The named steps in a job's life at which crashes are tested, since they would do most harm there.
 
-`failpoint` does nothing unless somebody watches. The kill matrix in tests/crash sets `observer`,
+`failpoint` does nothing unless an observer is set. The kill matrix in tests/crash sets `observer`,
 ends its process at each of the steps and starts it again.
 """
 
 from collections.abc import Callable
 
 _OF_A_WRITE = ("intend", "intended", "send", "answered", "recorded")
-"""Before and after its intent is committed, before it is sent, after its answer has come, and after
-the fact is committed."""
+"""Before and after the intent is committed, before the write is sent, after its reply has come, and
+after the result is committed."""
 
 STEPS = (
     "build.begin",
@@ -35,31 +35,31 @@ STEPS = (
     "export.written",
     "export.renamed",
 )
-"""Every step, in about the order in which a job meets them."""
+"""The steps of every job, roughly in the order in which a job reaches them."""
 
 REUSE_STEPS = ("reuse.begin", "reuse.written", "reuse.moved")
-"""Those that every build meets whose rows are equal, or were answered before."""
+"""Further steps of a build with equal rows or rows that were answered before."""
 
 ANEW_STEPS = ("drop.forgotten", "drop.removed")
-"""Those of a build that takes the place of the same job, which waited for another's answers."""
+"""Further steps of a build that replaces the same job, which waited for another job's answers."""
 
 DIVISION_STEPS = ("divide.begin", "divide.written", "divide.renamed", "divide.published")
-"""Those that a job meets only where the server takes smaller files than it should."""
+"""Further steps of a job whose server takes only smaller files than it should."""
 
 CASCADE_STEPS = ("cascade.decide", "cascade.decided")
-"""Those of a job with a cascade, beside the steps of `rebuild`, `upload` and `create`."""
+"""Further steps of a job with a cascade, besides those of `rebuild`, `upload` and `create`."""
 
 WAVE_STEPS = ("wave.ended",)
-"""Those of a job with a first wave, beside the steps of `create`."""
+"""Further steps of a job with a first wave, besides those of `create`."""
 
 
 def _nobody(_step: str) -> None: ...
 
 
 observer: Callable[[str], None] = _nobody
-"""Called with each step, in whatever thread reaches it."""
+"""Called with each step, in the thread that reaches it."""
 
 
 def failpoint(step: str) -> None:
-    """Name the step of `STEPS`, or of one of the lists beside it, that is reached."""
+    """Report that a step was reached, one of those in `STEPS` or the other lists here."""
     observer(step)

@@ -1,6 +1,7 @@
-"""From what a caller calls a job (its name, or an id of the provider) to the job, or to an error.
+"""Finds the job for a name or a provider's id, or gives an error that helps.
 
-What the provider has and we did not make becomes a job of ours, once, whoever asks.
+A batch or file that the provider has and we did not make becomes a job of ours the first time that
+anybody asks for it.
 """
 
 import os
@@ -23,7 +24,7 @@ from doubleword_batch.models import Batch
 from doubleword_batch.path_text import is_network_path
 
 _HANDLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,511}")
-_SOURCE_PREFIX = re.compile(r"job:(?=[^:]+$)")  # as a source names a job
+_SOURCE_PREFIX = re.compile(r"job:(?=[^:]+$)")  # as in a source
 _UNKNOWN_ID = frozenset({400, 404, 410})  # 400: "Invalid batch ID format"
 _T = TypeVar("_T")
 _SHOWN = 120
@@ -34,9 +35,9 @@ _TABLES = {".csv", ".tsv", ".json", ".parquet", ".xlsx", ".db", ".sqlite", ".gz"
 
 
 async def find_job(ws: Workspace, handle: str) -> StoredJob:
-    """The job that a name, a batch id or an input file id stands for.
+    """The job with a name, a batch id or an input file id.
 
-    Ids that were made elsewhere are looked up at the provider and adopted as a job.
+    An id that is not known here is looked up at the provider and adopted as a job.
 
     Raises:
         InputError: `unknown_job`.
@@ -51,17 +52,17 @@ async def find_job(ws: Workspace, handle: str) -> StoredJob:
         raise ConfigError(
             f"Job {job.name} belongs to {job.provider} ({job.base_url}), but this server is set "
             f"to {ws.profile.name}.",
-            hint="Start doubleword-batch with that provider's settings to go on with this job.",
+            hint="Start doubleword-batch with that provider's settings to continue this job.",
             code="other_provider",
         )
     return job
 
 
 async def adopt(ws: Workspace, handle: str) -> StoredJob:
-    """The job over a batch or an input file of the provider.
+    """Make a job for a batch or an input file at the provider.
 
     Raises:
-        InputError: `unknown_job`: the provider has neither of that id.
+        InputError: `unknown_job`: the provider has neither with that id.
         ApiError, TransportError: the provider refused or could not be reached.
     """
     batch = await _known(ws.client.batches.get(handle))
@@ -75,7 +76,7 @@ async def adopt(ws: Workspace, handle: str) -> StoredJob:
 
 
 async def _known(reply: Awaitable[_T]) -> _T | None:
-    """What the provider has under an id; None where it has nothing."""
+    """What the provider has under an id; None if it has nothing."""
     try:
         return await reply
     except DoublewordBatchError as error:
@@ -120,11 +121,11 @@ def _adopted(ws: Workspace, name: str, file_id: str | None, batch: Batch | None)
     return StoredJob.named(ws, name)
 
 
-# The errors: what a word may have meant, and the call that helps
+# Errors that say what a word may have meant, and which call helps
 
 
 def unknown_job(ws: Workspace, handle: str) -> InputError:
-    """The error for a word that is the name or the id of nothing."""
+    """The error for a word that is not the name or id of anything."""
     near = ws.store.similar_names(handle)
     return InputError(
         f"There is no job called {handle} here, and no batch or file with that id at "
@@ -136,9 +137,9 @@ def unknown_job(ws: Workspace, handle: str) -> InputError:
 
 
 def _refuse_what_is_no_id(ws: Workspace, handle: str) -> None:
-    """Refuse a file where a job's name belongs, and what can be neither a name nor an id.
+    """Refuse a file given in place of a job, and a text that cannot be a name or an id.
 
-    Where a job of ours wrote the file, was made of it or is called like it, that job is named.
+    If a job of ours wrote the file, was made from it or is named after it, the error names the job.
     """
     path = PurePath(handle.replace("\\", "/"))
     suffix = path.suffix.lower()
@@ -152,11 +153,11 @@ def _refuse_what_is_no_id(ws: Workspace, handle: str) -> None:
         look = _look(near)
     elif found := _jobs_of_file(ws, handle):
         jobs, what = found
-        message = f"{shown} is {what}, and not a job."
+        message = f"{shown} is {what}, not a job."
         hint = f"Give the job by its name: {' or '.join(jobs)}."
         look = _look(jobs)
     elif suffix in _REQUEST_FILES:
-        message = f"{shown} is a file and not a job."
+        message = f"{shown} is a file, not a job."
         hint = (
             "A request file becomes a job when it is uploaded; a table of rows, when it is built "
             "with a prompt."
@@ -170,7 +171,7 @@ def _refuse_what_is_no_id(ws: Workspace, handle: str) -> None:
 
 
 def job_for_a_file(ws: Workspace, text: str) -> InputError | None:
-    """The error for a job's name or id where a request file's path belongs; None for none."""
+    """The error for a job's name or id in place of a request file's path; None if it is neither."""
     record = ws.store.job_named(text) or ws.store.job_of_remote_id(text)
     return record and InputError(
         f"{text} is a job, and there is no file of that name.",
@@ -181,10 +182,10 @@ def job_for_a_file(ws: Workspace, text: str) -> InputError | None:
 
 
 def _jobs_of_file(ws: Workspace, text: str) -> tuple[list[str], str] | None:
-    """The job that wrote a file, those made of it, or the one it is called after; None for none.
+    """The job that wrote a file, the jobs made from it, or the job named after it; None if none.
 
-    The newest comes first, and with them what the file is to them. It is told by the
-    path alone: nothing is read, and no other machine is asked.
+    The newest come first. The second value says, in words, what the file is to them. Only the path
+    is looked at: nothing is read, and no other machine is asked.
     """
     if "\0" not in text and not is_network_path(text):
         path = ws.roots.absolute(text)
@@ -196,7 +197,7 @@ def _jobs_of_file(ws: Workspace, text: str) -> tuple[list[str], str] | None:
                 return [record.name], f"a file that the job {record.name} wrote"
         if made := ws.store.names_of_jobs_from(text, *map(str, places)):
             several = "jobs were" if len(made) > 1 else f"job {made[0]} was"
-            return made, f"the file that the {several} made of"
+            return made, f"the file that the {several} made from"
     stem = _ENDINGS.sub("", PurePath(text.replace("\\", "/")).name)
     record = ws.store.job_named(stem) or ws.store.job_of_remote_id(stem)
     return record and ([record.name], f"a file of the job {record.name}")

@@ -1,4 +1,4 @@
-"""Rows put together by the value of a column: one row of each group, for a reduce."""
+"""Groups rows by the value of a column and makes one row of each group, for a reduce."""
 
 import sqlite3
 from collections.abc import Callable, Generator, Iterator
@@ -23,15 +23,15 @@ _ORDERED = """
 def write_groups(source: Source, column: str, path: Path, cancelled: Callable[[], bool]) -> None:
     """Write one row for each value of a column, as JSON Lines, in the order of their first rows.
 
-    A column that is the same in all rows of a group keeps its value; of the others the values that
-    are not blank are joined as text, a blank line between them, in the order of the source.
+    A column with the same value in all rows of a group keeps it; of other columns, the values that
+    are not blank are joined as text, with a blank line between them, in the order of the source.
     `group_rows` says how many rows a group has.
 
     Args:
         source: the rows.
-        column: whose values make the groups.
-        path: the file; a database lies beside it meanwhile.
-        cancelled: asked at every row; True ends it early.
+        column: the column to group by.
+        path: the file; a temporary database is beside it during the work.
+        cancelled: called at every row; True stops the work.
 
     Raises:
         InputError: no such column (code `invalid_argument`), or a group of more than 64 MiB
@@ -41,7 +41,7 @@ def write_groups(source: Source, column: str, path: Path, cancelled: Callable[[]
         names = ", ".join(quote_untrusted(name, 60) for name in source.columns[:_COLUMNS_NAMED])
         raise InputError(
             f"There is no column {quote_untrusted(column, 60)} to group by.",
-            hint=f"Columns are: {names}.",
+            hint=f"The columns are: {names}.",
         )
     database = path.with_suffix(".sqlite3")
     try:
@@ -74,7 +74,7 @@ def _keyed(
 
 
 def _joined(rows: Iterator[tuple[str, bytes]], column: str) -> Row:
-    """The row of a group."""
+    """The row made from a group's rows."""
     values: dict[str, list[Any]] = {}
     size = count = 0
     for _, encoded in rows:

@@ -1,4 +1,4 @@
-"""A job of this state directory, and what its verbs work with."""
+"""A stored job, and the workspace in which its operations work."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 ASYNC = "async"
-"""The completion window of jobs whose row is a response in the background, without a batch."""
+"""The completion window of a job whose row is a background response, without a batch."""
 
 MAX_WAIT_SECONDS = 45
 """The longest wait inside one call: hosts end calls at about a minute."""
@@ -38,30 +38,30 @@ MAX_WAIT_SECONDS = 45
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The store, the provider and the limits that a human set: one for all jobs of a process.
+    """The store, the provider and the limits that a human has set, shared by a process's jobs.
 
     Attributes:
-        client: speaks to the provider.
-        profile: how the provider differs.
+        client: talks to the provider.
+        profile: how the provider differs from others.
         store: the state directory's store.
-        roots: where agents may read and write.
-        provider: for replies: the provider's name, and what local answers are worth.
+        roots: the folders in which agents may read and write.
+        provider: for replies: the provider's name, and how far local answers can be trusted.
         server: which server the store's remote ids belong to: its base URL, or `local`.
         executor: what answers at the local server; "" elsewhere.
-        max_cost_usd: hard cap of one job.
-        max_daily_usd: hard cap of one UTC day.
-        ask_above_usd: a person is asked before more than that is submitted at once.
-        provider_prices: what the provider itself says of its prices; None where nobody asks.
+        max_cost_usd: hard cap on one job.
+        max_daily_usd: hard cap on one UTC day.
+        ask_above_usd: a person is asked before more than this is submitted at once.
+        provider_prices: the prices that the provider reports itself; None if nobody asks.
         read_only: nothing may be sent that was not sent already.
-        max_state_bytes: beyond so many bytes in the state directory nothing is built.
-        strict_json: whether a structured answer's JSON has to stand alone.
+        max_state_bytes: if the state directory has more bytes than this, nothing is built.
+        strict_json: whether a structured answer must be JSON and nothing else.
         writes_locks: whether tables get a lock file beside them.
-        on_done: a person's command for the end of an agent's job.
-        notifies: whether the desktop shows that end.
+        on_done: a person's command to run when an agent's job ends.
+        notifies: whether a desktop notification shows that it has ended.
         in_doubt_seconds: how long a lost write is looked for before it may be sent again.
-        sleep: waits; a seam for tests.
-        now: epoch seconds, which jump when the clock is set; a seam for tests.
-        monotonic: seconds that do not jump: what waits are measured by; a seam for tests.
+        sleep: waits; replaced in tests.
+        now: epoch seconds, which jump when the clock is set; replaced in tests.
+        monotonic: seconds that do not jump, by which waits are measured; replaced in tests.
     """
 
     client: "BatchClient"
@@ -88,9 +88,9 @@ class Workspace:
 
     @property
     def answer_scope(self) -> str:
-        """Whose answers are the same: the server, and at the local one what answers there.
+        """Answers may be reused within this scope: the server, and locally what answers there.
 
-        Simulated answers are not taken for those of a model, nor one model server's for another's.
+        So simulated answers never pass for a model's, nor one model server's for another's.
         """
         return f"{self.server} {self.executor}".rstrip()
 
@@ -101,12 +101,12 @@ class Workspace:
 
     @property
     def prices(self) -> PriceTable | None:
-        """What models cost, for all that has to do with money; None where nothing is known."""
+        """What models cost, used for everything that concerns money; None if nothing is known."""
         dated = self.profile.prices
         return dated if self.provider_prices is None else self.provider_prices.over(dated)
 
     async def refresh_prices(self, *, asks_all: bool = False) -> None:
-        """Ask the provider for its prices where those known are old; a second at most.
+        """Ask the provider for its prices if the known ones are old; takes at most a second.
 
         Args:
             asks_all: see `Prices.refresh`.
@@ -124,14 +124,14 @@ class Workspace:
 
     @property
     def is_bounded(self) -> bool:
-        """Whether it matters what requests can cost at most: to a cap, or to who is asked."""
+        """Whether the most that requests can cost matters: to a cap, or to a person's approval."""
         asks = self.ask_above_usd is not None and not self.profile.free
         return self.is_capped or asks
 
 
 @dataclass(frozen=True, slots=True)
 class StoredJob(JobRecord):
-    """A job as it was stored when it was read, with the workspace that it belongs to.
+    """A job as it was when it was read from the store, with its workspace.
 
     Attributes:
         workspace: the store and the provider.
@@ -141,13 +141,13 @@ class StoredJob(JobRecord):
 
     @classmethod
     def of_record(cls, workspace: Workspace, record: JobRecord) -> Self:
-        """The job of a record."""
+        """The job with this record."""
         values = {column.name: getattr(record, column.name) for column in fields(JobRecord)}
         return cls(**values, workspace=workspace)
 
     @classmethod
     def named(cls, workspace: Workspace, name: str) -> Self:
-        """The job of a name that surely exists.
+        """The job with a name that is known to exist.
 
         Raises:
             StoreError: it vanished from the store.
@@ -161,10 +161,10 @@ class StoredJob(JobRecord):
             StoreError: it was deleted meanwhile.
         """
         record = self.store.job_of_id(self.id)
-        if record is None or record.name != self.name:  # its number may be another job's by now
+        if record is None or record.name != self.name:  # its id may belong to another job by now
             raise StoreError(
-                f"Job {self.name} was deleted while this call was at work.",
-                hint="Build it again, if its answers are wanted.",
+                f"Job {self.name} was deleted while this call was running.",
+                hint="Build it again if its answers are wanted.",
             )
         return self.of_record(self.workspace, record)
 
@@ -175,12 +175,12 @@ class StoredJob(JobRecord):
 
     @property
     def client(self) -> "BatchClient":
-        """Speaks to the provider."""
+        """Talks to the provider."""
         return self.workspace.client
 
     @property
     def profile(self) -> Profile:
-        """How the provider differs."""
+        """How the provider differs from others."""
         return self.workspace.profile
 
     @property
@@ -190,17 +190,17 @@ class StoredJob(JobRecord):
 
     @property
     def ledger(self) -> Ledger:
-        """One outcome for every row."""
+        """The ledger: one outcome for every row."""
         return Ledger(self.store, self.id)
 
     @property
     def folder(self) -> Path:
-        """Where its files lie."""
+        """The folder of its files."""
         return self.store.job_folder(self.name)
 
     @property
     def window(self) -> str:
-        """Its completion window; before it is submitted, the provider's first."""
+        """Its completion window; before it is submitted, the provider's first window."""
         return self.completion_window or self.profile.windows[0]
 
     def matches_provider(self) -> bool:
@@ -211,16 +211,16 @@ class StoredJob(JobRecord):
     # Parts and batch runs
 
     def parts(self) -> list[Part]:
-        """Its request files, in order; each lies in its folder, whatever the store says.
+        """Its request files, in order; each is in its folder, whatever the store says.
 
         Raises:
-            StoreError: a link stands in the place of one, or a pipe.
+            StoreError: a link or a pipe is in the place of a file.
         """
         folder = self.folder
         return [part.in_folder(folder) for part in self.store.parts(self.id)]
 
     def request_file(self, part: Part) -> Path:
-        """The file of a part's requests.
+        """The request file of a part.
 
         Raises:
             StoreError: `request_file_gone`.
@@ -244,10 +244,10 @@ class StoredJob(JobRecord):
         return [(part, newest.get(part.id)) for part in self.parts()]
 
     def has_ended(self) -> bool:
-        """Whether every part has a batch, and all of them are terminal.
+        """Whether every part has a batch, and all batches are terminal.
 
-        A job without parts, all of whose rows were answered before, has ended when it is built.
-        Parts that were not sent when a cascade, or a first wave, was cancelled count for nothing.
+        A job without parts, all of whose rows were answered before, has ended once it is built.
+        Parts that were not sent because a cascade or a first wave was cancelled do not count.
         """
         newest = self.newest_runs()
         if self.is_cancelled_cascade():
@@ -255,22 +255,22 @@ class StoredJob(JobRecord):
         return all(part.later == NEVER if run is None else run.is_terminal for part, run in newest)
 
     def is_submitted(self) -> bool:
-        """Whether every part has its batch, or gets it later by itself."""
+        """Whether every part has its batch, or will get it later without another submission."""
         newest = self.newest_runs()
         has_begun = any(run is not None for _, run in newest)
         return all(run is not None or (has_begun and part.later) for part, run in newest)
 
     def waiting_parts(self) -> list[Part]:
-        """Those that are sent once the first wave has ended."""
+        """The parts that are sent once the first wave has ended."""
         runs = self.newest_runs()
         return [part for part, run in runs if run is None and part.later == AFTER_FIRST_WAVE]
 
     def first_wave(self) -> list[BatchRun | None]:
-        """The batches that those wait for."""
+        """The batches that `waiting_parts` wait for; None for a part without a batch."""
         return [run for part, run in self.newest_runs() if not part.later and not part.retry_round]
 
     def is_cancelled_cascade(self) -> bool:
-        """Whether its cascade was cancelled, and not told to go on since."""
+        """Whether its cascade was cancelled and has not been resumed since."""
         has_cascade = '"cascade":{' in self.spec
         return has_cascade and read_cascade(self.store, self.id).cancelled_at is not None
 
@@ -282,8 +282,8 @@ class StoredJob(JobRecord):
     def status(self) -> str:
         """One word for the whole job.
 
-        `built`, `uploaded`, then the provider's words: the least advanced part decides while any
-        part runs; once all are terminal, `completed` if any part completed.
+        `built`, `uploaded`, then the provider's words. While any part runs, the least advanced part
+        decides; once all are terminal, it is `completed` if any part completed.
         """
         newest = self.newest_runs()
         if not newest:  # every row was answered before, so there is nothing to send
@@ -312,7 +312,7 @@ def next_get_status(job: str) -> Next:
 
 
 def not_submitted(job: str, why: str, hint: str = "Submit it first.") -> InputError:
-    """The error for what a job cannot do before it is submitted, or as a whole."""
+    """The error for what a job cannot do before all of it is submitted."""
     return InputError(
         f"Job {job} {why}.",
         hint=hint,

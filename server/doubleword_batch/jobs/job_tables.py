@@ -1,8 +1,8 @@
-"""Jobs as tables: as the rows of another job, and in the queries that name them.
+"""Jobs as tables: as the rows of another job, and in queries.
 
 `job:reviews-7f3a` and `job:reviews-7f3a::SELECT ...` are sources. The table, or the result of the
-SELECT over it, is written into the new job's own folder: it stands there whatever becomes of the
-first job and of its files.
+SELECT over it, is written into the new job's own folder, so it stays whatever happens to the first
+job and its files.
 """
 
 import re
@@ -23,7 +23,7 @@ from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.progress import Progress
 
 _SCHEME = "job:"
-# Between quotes any name may stand, and without them a table's behind FROM or JOIN.
+# Any name in quotes may be a table; so may a name without quotes after FROM or JOIN.
 _IDENTIFIER = re.compile(
     r""""([^"]+)"|\[([^\]]+)\]|`([^`]+)`|\b(?:from|join)\s+'?([\w-]+)""", re.IGNORECASE
 )
@@ -36,12 +36,12 @@ class JobSource:
     """The answers of a job as rows.
 
     Attributes:
-        name: of the job.
+        name: the job's name.
         table: its answers.
         folder: its folder.
-        sql: the SELECT over them, None for the whole table.
-        others: further jobs that the SELECT names.
-        notices: what to say of answers that are not whole.
+        sql: the SELECT over them; None for the whole table.
+        others: other jobs that the SELECT names.
+        notices: warnings about rows without a good answer.
     """
 
     name: str
@@ -56,7 +56,7 @@ class JobSource:
 
         Raises:
             InputError: code `invalid_query`, or `no_rows`.
-            StoreError: the disk does not take them.
+            StoreError: they cannot be written.
         """
         if self.sql is None:
             rows = write_table(self.table, path, "jsonl", cancelled=cancelled).rows
@@ -84,8 +84,8 @@ async def job_source(ws: Workspace, location: str | None, progress: Progress) ->
     """The job that a location names; None for other locations.
 
     Raises:
-        InputError: no such job, one that has not ended (its rows would be asked without answers),
-            or a job's name alone where there is no file of that name.
+        InputError: there is no such job, or it has not ended (so answers would be missing), or the
+            location is a job's name without `job:`.
     """
     if location is None or not location.startswith(_SCHEME):
         _refuse_bare_name(ws, location or "")
@@ -114,7 +114,7 @@ def _refuse_bare_name(ws: Workspace, location: str) -> None:
 
 
 def _not_whole(job: StoredJob) -> tuple[str, ...]:
-    """What to say of rows without a whole answer, which are asked like the rest."""
+    """A warning about rows without a good answer, which are used like the others."""
     sums = {outcome: rows for outcome, rows in job.ledger.sums().items() if rows}
     good = sums.pop("ok", 0)
     if not sums:
@@ -131,7 +131,7 @@ def _refuse_unfinished(job: StoredJob) -> None:
         raise not_submitted(job.name, "was never submitted, so it has no answers to build on")
     if not job.has_ended() or not is_done(job):
         raise InputError(
-            f"Job {job.name} is still running, so answers of it would be missing.",
+            f"Job {job.name} is still running, so some of its answers would be missing.",
             hint="Wait until it has ended.",
             code="still_running",
             next=next_get_status(job.name),
@@ -139,7 +139,7 @@ def _refuse_unfinished(job: StoredJob) -> None:
 
 
 async def collect_job(job: StoredJob, progress: Progress) -> StoredJob:
-    """The job with its ledger brought up to date, where its provider can be asked."""
+    """The job with its ledger brought up to date, if its provider can be asked."""
     if not job.batch_runs() or not job.matches_provider():
         return job
     await refresh(job, also_terminal=True)
@@ -150,7 +150,7 @@ async def collect_job(job: StoredJob, progress: Progress) -> StoredJob:
 async def tables_named_in(
     ws: Workspace, sql: str, progress: Progress
 ) -> dict[str, tuple[Table, Path]]:
-    """The jobs of this machine whose names a statement holds, as `query_table` takes them.
+    """The jobs on this machine that a statement names, in the form that `query_table` takes.
 
     Raises:
         InputError: code `invalid_query`: more than 8 of them.

@@ -1,9 +1,9 @@
-"""What of a job is sent later: the parts behind its first wave, and the rounds of a cascade.
+"""The parts of a job that are sent later: those after its first wave, and the rounds of a cascade.
 
-A first wave of a few requests lets the provider put their common beginnings into its cache before
-the others come. All parts are uploaded and reserved when the job is submitted; those that wait get
-their batches from whoever looks at the job once the wave has ended, in whatever process. Each batch
-is written down before it is sent, as any other is.
+A first wave of a few requests lets the provider cache their common beginnings before the other
+requests come. All parts are uploaded, and their cost reserved, when the job is submitted. Those
+that wait get their batches from any process that looks at the job once the wave has ended. Each
+batch is recorded before it is sent, like any other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ from doubleword_batch.requests import BuildResult
 def write_first_wave(
     ledger: Ledger, built: BuildResult, plan: BuildPlan, profile: Profile, folder: Path
 ) -> BuildResult:
-    """Put the requests that go first into files of their own, where the plan wants that."""
+    """If the plan has a first wave, put its requests into files of their own."""
     from doubleword_batch.requests.rewrite import split_first_wave
 
     if plan.options.first_wave is None or not built.files:
@@ -54,11 +54,11 @@ def write_first_wave(
 
 
 async def send_next_batches(job: StoredJob, progress: Progress = no_progress) -> NextBatches:
-    """Send what waits, if what it waits for has ended.
+    """Send the batches that wait if what they wait for has ended.
 
     Raises:
-        ApiError, TransportError: the provider refused or could not be reached; the same call goes
-            on where this one stopped.
+        ApiError, TransportError: the provider refused or could not be reached; the same call
+            continues where this one stopped.
     """
     waiting = job.waiting_parts()
     if not waiting:
@@ -81,7 +81,7 @@ async def send_next_batches(job: StoredJob, progress: Progress = no_progress) ->
 
 
 async def _send(job: StoredJob, waiting: Sequence[Part]) -> PartResults[bool]:
-    """Create the batches of what waited: at the price that was approved, or asked for anew."""
+    """Create the waiting parts' batches; if the price has risen, ask for approval again."""
     first = [part for part in job.parts() if not part.retry_round]
     dearer = await _dearer_than_approved(job, first)
     cost = Cost(job.cost_usd, "") if dearer is None else dearer
@@ -98,9 +98,9 @@ async def _send(job: StoredJob, waiting: Sequence[Part]) -> PartResults[bool]:
 
 
 async def _dearer_than_approved(job: StoredJob, parts: Sequence[Part]) -> Cost | None:
-    """What the job can cost by today's prices; None where that is no more than was approved.
+    """What the job can cost at today's prices; None if that is no more than was approved.
 
-    Not known any more counts as dearer: a cap refuses it, and a person is asked.
+    A cost that is no longer known counts as higher: a cap refuses it, and a person is asked.
     """
     cap = job.max_cost_usd
     if job.cost_usd is None or not holds_cap(job.workspace, cap):
@@ -119,7 +119,7 @@ def _has_wave_ended(job: StoredJob) -> bool:
 
 
 def _reason_to_wait(job: StoredJob) -> InputError | None:
-    """Why the others should not follow a wave that has ended; None where they should."""
+    """Why the other parts should not follow a wave that has ended; None if they should."""
     requests = sum(part.requests for part in job.waiting_parts())
     waiting = "1 request waits" if requests == 1 else f"{requests:,} requests wait"
     if job.workspace.read_only:
@@ -134,7 +134,7 @@ def _reason_to_wait(job: StoredJob) -> InputError | None:
     why = f"the first wave ended as {ended}" if ended else "no request of the first wave succeeded"
     return InputError(
         f"{waiting}: {why}.",
-        hint="Submit the job again to send what waits all the same, or cancel it.",
+        hint="Submit the job again to send the waiting requests all the same, or cancel it.",
         next=Next("create_batch", {"job": job.name}),
     )
 
@@ -153,27 +153,27 @@ def keep_submit_options(
 
 
 def unsent_of_first_run(job: StoredJob) -> list[Part]:
-    """The parts that have no batch and shall have one."""
+    """The first run's parts that should have a batch and do not."""
     return [part for part, run in job.newest_runs() if run is None and part.later != NEVER]
 
 
 def is_sent_now(job: StoredJob, part: Part) -> bool:
-    """Whether a part need not wait for the first wave."""
+    """Whether a part does not have to wait for the first wave."""
     return not part.later or _has_wave_ended(job)
 
 
 def has_more_to_send(job: StoredJob) -> bool:
-    """Whether parts wait for a first wave that has ended: whoever submits sends them."""
+    """Whether parts wait for a first wave that has ended, so that submitting sends them."""
     return bool(job.waiting_parts()) and _has_wave_ended(job)
 
 
 def stop_waiting(job: StoredJob) -> int:
-    """Never send what waits; its rows count as cancelled. Before the job was sent, that is all.
+    """Never send the waiting parts; their rows count as cancelled. Unsent jobs are left alone.
 
-    Written down before the batches are stopped, so that whoever looks meanwhile sends nothing.
+    This is recorded before the batches are stopped, so that no other process sends them in between.
 
     Returns:
-        How many requests that were.
+        How many requests will not be sent.
     """
     with job.store.transaction():
         waiting = job.waiting_parts() if job.batch_runs() else []
@@ -185,11 +185,11 @@ def stop_waiting(job: StoredJob) -> int:
     return sum(part.requests for part in waiting)
 
 
-# What replies say
+# In words, for replies
 
 
 def first_wave_in_words(job: StoredJob, next_batches: NextBatches = NO_BATCHES) -> str | None:
-    """What waits for the first wave; None where nothing does."""
+    """What waits for the first wave, in words; None if nothing does."""
     waiting = sum(part.requests for part in job.waiting_parts())
     if not waiting:
         return None
@@ -203,7 +203,7 @@ def first_wave_in_words(job: StoredJob, next_batches: NextBatches = NO_BATCHES) 
 
 
 def waves_in_words(job: StoredJob) -> list[str]:
-    """What the reply to a build says of the first wave that was asked for."""
+    """What the reply of a build says about the first wave that was asked for."""
     parts = [part for part in job.parts() if not part.retry_round]
     spec: dict[str, Any] = msgspec.json.decode(job.spec)
     first = spec.get("options", {}).get("first_wave")

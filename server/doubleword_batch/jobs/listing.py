@@ -1,4 +1,4 @@
-"""The tool `list`: jobs here, and batches, files and models at the provider, a short line each."""
+"""The tool `list`: jobs here, or batches, files or models at the provider, one short line each."""
 
 import difflib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ from doubleword_batch.models import TERMINAL, Batch, File, Model
 Kind = Literal["jobs", "batches", "files", "models"]
 
 STATUSES = ("validating", "in_progress", "finalizing", "cancelling", *sorted(TERMINAL))
-"""Of batches, as OpenAI names them; servers have others besides."""
+"""The statuses of batches, as OpenAI names them; servers may have others."""
 
 _JOB_STATUSES = ("built", "uploaded", *STATUSES)
 _OTHER_WORDS = {
@@ -58,13 +58,13 @@ async def list_objects(
     Args:
         ws: the workspace.
         kind: jobs (of this state directory), batches, files or models (of the provider).
-        status: jobs and batches of that status only.
-        search: substring of a name, an id, a source, a model, or of what a job was told to ask.
-        limit: 1 to 50; fewer come back when the lines would grow too long.
+        status: only jobs or batches with that status.
+        search: part of a name, an id, a source, a model, or a job's prompt.
+        limit: 1 to 50; fewer are returned if the lines would be too long.
         after: the `after` of the page before.
 
     Raises:
-        InputError: a limit, a status or an `after` that there is not.
+        InputError: a limit, a status or an `after` that does not exist.
     """
     if not 1 <= limit <= _MOST_LINES:
         raise InputError(f"limit must be between 1 and {_MOST_LINES}.")
@@ -87,12 +87,12 @@ async def list_objects(
 
 @dataclass(slots=True)
 class _Page:
-    """The lines of one page, in so many and so few bytes as a reply has room for.
+    """The lines of one page, as many as a reply has room for.
 
     Attributes:
-        is_searched: the store or the server has applied `search` already.
-        lines: of what was wanted and had room.
-        last: the name or id of the last of them.
+        is_searched: whether the store or the server has applied `search` already.
+        lines: the lines that were wanted and had room.
+        last: the name or id in the last of them.
         seen: every status that was met.
     """
 
@@ -109,7 +109,7 @@ class _Page:
     _left: int = _MOST_BYTES
 
     def takes(self, name: str, status: str, line_of: Callable[[], str]) -> bool:
-        """Take a line, if it is wanted; False where there is no room for it, and so is more."""
+        """Take a line if it is wanted; False if there is no room for it, so that there is more."""
         self.seen.add(status)
         if self.status not in {None, status}:
             return True
@@ -125,7 +125,7 @@ class _Page:
         return True
 
     def listing(self, known: Sequence[str], after: str | None, call: Next | None = None) -> Listing:
-        """The reply; refuses a status that nothing has and nothing could have."""
+        """The reply; an unknown status that nothing has is an error."""
         if not self.lines:
             _check_status(self.status, known, self.seen)
         return Listing(
@@ -170,7 +170,7 @@ def _newest_first(ws: Workspace, search: str, before: int | None) -> Iterator[St
 
 
 def _next(shown: list[tuple[StoredJob, str]]) -> Next | None:
-    """The newest job that runs, else the newest that has ended; never what costs money."""
+    """A call for the newest job that runs, or else that has ended; never one that costs money."""
     reachable = [(job, status) for job, status in shown if job.matches_provider()]
     for job, status in reachable:
         if status not in TERMINAL | {"built", "uploaded"}:
@@ -204,7 +204,7 @@ def _nothing_after(what: str, after: str) -> InputError:
 async def _remote(
     page: _Page, found: AsyncIterator[_T], line_of: Callable[[_T], str], after: str | None
 ) -> Listing:
-    """A page of what the provider has."""
+    """A page of the provider's objects."""
     is_reached = after is None
     async for remote in found:
         if not is_reached:
@@ -239,7 +239,7 @@ def _batch_line(batch: Batch) -> str:
 
 
 def _model_line(ws: Workspace, model: Model) -> str:
-    """A model with its price in the cheapest window, where that is known."""
+    """A model, with its price in the cheapest window if that is known."""
     window, prices = ws.profile.windows[0], ws.prices
     price = None if prices is None or ws.profile.free else prices.price(model.id, window)
     if prices is None or price is None:
@@ -256,9 +256,9 @@ def _file_line(file: File) -> str:
 
 
 def job_line(job: StoredJob, status: str) -> str:
-    """Name, status, how many rows and how far, model, when, its cost, and what it is about.
+    """A job's name, status, rows and progress, model, date, cost, and what it is about.
 
-    The numbers are those that were last known; the provider is not asked.
+    The numbers are the last known ones; the provider is not asked.
     """
     spec = msgspec.json.decode(job.spec or "{}")
     created = utc(job.created_at).strftime("%Y-%m-%d %H:%MZ")

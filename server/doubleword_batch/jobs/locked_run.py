@@ -1,7 +1,7 @@
-"""Repeating what a lock file tells, and saying what is different by now.
+"""Repeats the job that a lock file describes, and says what is different now.
 
-A lock file may come from anybody. What it holds is data: its texts are taken as they stand and
-name no file, its paths lead into the working folder or below the file's own, and it neither
+A lock file may come from anybody. Its contents are data: texts are taken literally and never name a
+file, paths have to lead into the working folder or below the lock file's own, and it neither
 chooses the provider nor raises a cap.
 """
 
@@ -27,16 +27,16 @@ _SHOWN = 80
 
 @dataclass(frozen=True, slots=True)
 class LockedRun:
-    """A lock file that was read, and where it lies."""
+    """A lock file that was read, and its path."""
 
     lock: Lock
     path: Path
 
     def output(self, ws: Workspace) -> Path:
-        """Where the table is written: beside the lock file, and through no link that leads away.
+        """Where the table is written: beside the lock file, not through a link that leads away.
 
         Raises:
-            InputError: it names none that could lie there, or another place (`outside_roots`).
+            InputError: its table's name cannot be used there, or leads elsewhere (`outside_roots`).
         """
         try:
             return ws.roots.for_data(self.path.parent).writable(self.table, overwrite=True)
@@ -49,10 +49,10 @@ class LockedRun:
 
     @property
     def table(self) -> Path:
-        """The table beside it.
+        """The path of the table beside it.
 
         Raises:
-            InputError: it names none that could lie there.
+            InputError: its table's name is not the name of a file beside it.
         """
         name = self.lock.table.file
         if not name or Path(name).name != name or "\\" in name or ":" in name:
@@ -61,7 +61,7 @@ class LockedRun:
 
 
 def open_lock(ws: Workspace, path: str) -> LockedRun:
-    """Read a lock file for a repetition.
+    """Read a lock file, to repeat its job.
 
     Raises:
         InputError: it is not there (`file_not_found`), cannot be read (`not_readable`), or is not
@@ -88,24 +88,24 @@ def locked_request(
     params: dict[str, Any] | None = None,
     new_run: bool = False,
 ) -> BuildRequest:
-    """What to build again.
+    """The build request of a lock file.
 
     Args:
         ws: the workspace.
         run: the lock file.
-        source: of the rows, in place of its own.
-        model: in place of its own.
-        params: over its own; secrets are not in the file, and have to be given here.
-        new_run: build a new job although the same one exists.
+        source: the rows' source, in place of the lock file's.
+        model: the model, in place of the lock file's.
+        params: override the lock file's; secrets are not in it and have to be given here.
+        new_run: build a new job even if the same one exists.
 
     Raises:
         InputError: the rows or a secret are not in the file and were not given, or its source is
-            out of bounds (`outside_roots`).
+            outside the roots (`outside_roots`).
     """
     asked = run.lock.request
     if asked is None or asked.prompt is None:
         raise InputError(
-            f"{run.path.name} is of a batch that was made elsewhere, so its prompt is not known.",
+            f"{run.path.name} is for a batch that was made elsewhere, so its prompt is not known.",
             hint="Build a job from the rows and a prompt.",
         )
     given = params or {}
@@ -149,7 +149,7 @@ def _unusable(path: Path, reason: str) -> InputError:
 
 
 def _top(place: str) -> str:
-    """The parameter in which a place of `params` lies."""
+    """The parameter that contains a place in `params`."""
     _, _, inside = place.partition("params.")
     return inside.partition(".")[0].partition("[")[0]
 
@@ -165,7 +165,7 @@ def _source(ws: Workspace, run: LockedRun) -> str:
     location = run.lock.source.location
     if location is None:
         raise InputError(
-            f"The rows of {run.path.name} were in no file, so they have to be given again.",
+            f"The rows of {run.path.name} were not in a file, so they have to be given again.",
             hint="Name their source before --locked.",
         )
     if location.startswith("job:"):
@@ -186,11 +186,11 @@ def _source(ws: Workspace, run: LockedRun) -> str:
 
 
 async def differences(run: LockedRun, job: StoredJob) -> list[str]:
-    """What is different now, in words; empty where nothing is.
+    """What is different now, in words; empty if nothing is.
 
     Args:
         run: the lock file.
-        job: what was built of it.
+        job: the job that was built from it.
 
     Raises:
         InputError: code `invalid_argument`: the model is gone, and the job is not submitted yet.
@@ -202,7 +202,7 @@ async def differences(run: LockedRun, job: StoredJob) -> list[str]:
         if not job.batch_runs():
             raise InputError(
                 f"{what}; nothing was submitted.",
-                hint="Name another with --model.",
+                hint="Name another model with --model.",
                 next=Next("list", {"kind": "models"}),
             )
         found.append(f"{what}.")
@@ -243,7 +243,7 @@ def _price(price: Any) -> str:
 
 
 def _was_changed(run: LockedRun) -> bool:
-    """Whether the table stands there and is not what the lock file was written beside."""
+    """Whether the table exists and has changed since the lock file was written."""
     try:
         with open_regular(run.table) as file:
             return hashlib.file_digest(file, "sha256").hexdigest() != run.lock.table.sha256
@@ -262,5 +262,5 @@ async def _is_model_gone(job: StoredJob) -> bool:
 
 
 def with_window(run: LockedRun, window: str | None) -> str | None:
-    """The completion window: the one that was asked for, else the lock file's."""
+    """The completion window: the one asked for, or else the lock file's."""
     return window or (run.lock.request.completion_window if run.lock.request else None)

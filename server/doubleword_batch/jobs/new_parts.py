@@ -1,7 +1,7 @@
-"""New parts of a job that was submitted before: rows that run again, or for another model.
+"""New parts of a submitted job: rows that run again, or are sent to another model.
 
-The requests are written to files, the files become parts and their rows pending as one step, and
-what has no batch yet is submitted, by whoever comes next if need be.
+The requests are written to files. In one step the files become parts and their rows pending. Then
+the parts without a batch are submitted, after a crash by the next process.
 """
 
 from array import array
@@ -46,10 +46,10 @@ class NewRequest(NamedTuple):
     """A row's request line.
 
     Attributes:
-        row: whose it is.
-        line: with its line break.
-        model: whose answer it asks for; None for the job's own.
-        is_changed: it has other parameters than the request that was built for the row.
+        row: the row's number.
+        line: the line, with its line break.
+        model: the model it asks; None for the job's own.
+        is_changed: whether its parameters differ from those of the request built for the row.
     """
 
     row: int
@@ -71,7 +71,7 @@ class _NewFiles:
     model: str | None
     is_changed: bool
     writer: RequestFileWriter
-    rows: "dict[int, array[int]]"  # eight bytes a row, and nothing else of it
+    rows: "dict[int, array[int]]"  # only eight bytes a row are kept
     files: tuple[RequestFile, ...] = ()
 
     def write(self, request: NewRequest) -> None:
@@ -86,20 +86,20 @@ def write_new_parts(
     record: Callable[[], None] = lambda: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Write requests to new parts and make their rows pending again, as one step.
+    """Write requests to new parts and make their rows pending again, in one step.
 
-    Each file asks for one model alone. Memory stays flat but for the rows' numbers.
+    Each file asks one model only. Apart from the rows' numbers, memory stays constant.
 
     Args:
-        job: whose rows.
+        job: the job.
         requests: in the order of the files.
-        admit: given the parts as they will be, without an id, before anything is changed; what it
-            raises leaves no trace.
-        record: called in the transaction that makes the parts, to note why they were made.
-        cancelled: asked every 100 rows.
+        admit: called with the parts as they will be, without ids, before anything is changed; if
+            it raises, nothing is left behind.
+        record: called in the transaction that makes the parts, to record why they were made.
+        cancelled: called every 100 rows; True stops the work.
 
     Raises:
-        InputError: `still_running`: another process was faster.
+        InputError: `still_running`: another process has begun a retry.
         StoreError: a request file is gone, or the disk is full.
     """
     failpoint("rebuild.begin")
@@ -112,7 +112,7 @@ def write_new_parts(
             code="still_running",
             next=Next("get_status", {"job": job.name}),
         )
-        if not written:  # all of them left their parts since they were selected
+        if not written:  # all rows left their parts since they were selected
             raise begun_already
         new = _to_be(job, old, written)
         admit([part for part, _ in new])
@@ -157,7 +157,7 @@ def _written(
 def _to_be(
     job: StoredJob, old: Sequence[Part], written: Sequence[_NewFiles]
 ) -> "list[tuple[Part, array[int]]]":
-    """The parts that these files become, and their rows; they have no id yet."""
+    """The parts that the files will become, still without ids, and their rows."""
     number = max((part.number for part in old), default=0)
     retry_round = max((part.retry_round for part in old), default=0) + 1
     found: list[tuple[Part, array[int]]] = []
@@ -184,7 +184,7 @@ def _to_be(
 def _publish(job: StoredJob, part: Part, rows: Iterable[int]) -> None:
     path = job.folder / f"part-{part.number:04d}.jsonl"
     if part.path is not None:
-        rename(part.path, path)  # replaces what a crash left
+        rename(part.path, path)  # replaces a file left by a crash
     job.store.add_part(
         job=job.id,
         number=part.number,
@@ -207,7 +207,7 @@ def unsent_parts(job: StoredJob) -> list[Part]:
 def intents_of(
     job: StoredJob, parts: Sequence[Part], cost: Cost, whole: Sequence[Part] | None = None
 ) -> list[Intent]:
-    """The intents to create the batches of these parts, when they, or all of `whole`, cost that."""
+    """The intents to create these parts' batches; `cost` is theirs, or that of all of `whole`."""
     costs = split_cost_by_part(cost, parts, parts if whole is None else whole)
     return [create_intent(job, part, usd) for part, usd in zip(parts, costs, strict=True)]
 
@@ -221,17 +221,17 @@ async def submit_new_parts(
     """Upload the new parts that have no batch yet, and create their batches.
 
     Args:
-        job: whose parts.
-        progress: told the bytes sent.
-        max_cost_usd: refuse above this.
-        estimate: by which they were admitted; None to ask for one.
+        job: the job.
+        progress: called with the bytes sent.
+        max_cost_usd: the caller's cap.
+        estimate: the estimate by which they were admitted; None to ask for one.
 
     Returns:
-        The parts, what they may cost, and which of the batches were created just now.
+        The parts, what they may cost, and which of the batches were created by this call.
 
     Raises:
         InputError: `over_cap`, `unknown_cost`.
-        ApprovalError: they cost more than a person allows unasked.
+        ApprovalError: they cost more than may be submitted without a person's approval.
         ApiError, TransportError: the provider refused or could not be reached.
     """
     parts = unsent_parts(job)

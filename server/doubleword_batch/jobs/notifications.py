@@ -1,8 +1,8 @@
-"""Telling a person that a job has ended: a command of theirs, a notification of the desktop.
+"""Tells a person that a job has ended: runs their command, or shows a desktop notification.
 
-Only a person sets either, by the environment or on the command line. What a job says of itself
-goes into the child's environment and nowhere else: its name (letters, digits and hyphens), its
-status and counts; no row, no answer, no key.
+Only a person sets either, in the environment or on the command line. The child process learns about
+the job from its environment only: the name (letters, digits and hyphens), the status and counts; no
+row, no answer, no key.
 """
 
 import logging
@@ -44,18 +44,18 @@ _log = logging.getLogger(__name__)
 
 
 def wants_notification(ws: Workspace) -> bool:
-    """Whether a person wants to hear of the ends of an agent's jobs."""
+    """Whether a person wants to hear when an agent's jobs end."""
     return ws.on_done is not None or ws.notifies
 
 
 def request_notification(job: StoredJob) -> None:
-    """Remember that the end of a job is to be told, where an agent began it."""
+    """Record that the end of a job that an agent began has to be announced."""
     if wants_notification(job.workspace) and job.workspace.roots.is_for_agent:
         job.store.request_notification(job.id)
 
 
 def notify_end(job: StoredJob, counts: Counts) -> None:
-    """Tell the end of a job that an agent began, if nobody has: at most once, by one process."""
+    """Announce the end of a job that an agent began, unless another process has done so."""
     ws = job.workspace
     if not wants_notification(ws) or not job.store.claim_notification(job.id):
         return
@@ -67,9 +67,10 @@ def notify_end(job: StoredJob, counts: Counts) -> None:
 
 
 def end_variables(job: str, status: str, counts: Counts) -> dict[str, str]:
-    """The variables that tell a child of a job that has ended.
+    """The environment variables that describe a job that has ended.
 
-    A store that somebody changed may call a job anything, and cmd runs what is in `%BATCH_JOB%`.
+    If somebody has changed the store, a job may have any name, and cmd would run what is in
+    `%BATCH_JOB%`.
     """
     return {
         "BATCH_JOB": _NOT_IN_A_NAME.sub("_", job).lstrip("-.")[:_LONGEST_NAME],
@@ -82,7 +83,7 @@ def end_variables(job: str, status: str, counts: Counts) -> dict[str, str]:
 
 
 def run_command(command: str, facts: dict[str, str]) -> int:
-    """Run a person's command to its end; its output goes to stderr. Returns its exit code."""
+    """Run a person's command to its end, with its output on stderr; return its exit code."""
     return subprocess.run(  # noqa: S603  # a person's own line; the facts are in its environment
         _by_shell(command),
         env=_environment(facts),
@@ -93,19 +94,19 @@ def run_command(command: str, facts: dict[str, str]) -> int:
 
 
 def start_command(command: str, facts: dict[str, str]) -> None:
-    """Start a person's command in the home folder and let it run by itself."""
+    """Start a person's command in the home folder and do not wait for it."""
     _start(_by_shell(command), facts)
 
 
 def _by_shell(command: str) -> str | list[str]:
-    """A command line as its person wrote it, for the system's shell."""
+    """A person's command line, unchanged, for the system's shell."""
     if os.name == "nt":
         return f'"{os.environ.get("COMSPEC", "cmd.exe")}" /d /s /c "{command}"'
     return ["/bin/sh", "-c", command]
 
 
 def notify(facts: dict[str, str]) -> None:
-    """Show a notification on the desktop, where the system has a program for that."""
+    """Show a desktop notification, if the system has a program for that."""
     words = (
         f"Job {facts['BATCH_JOB']} is {facts['BATCH_STATUS']}: {facts['BATCH_COMPLETED']} of "
         f"{facts['BATCH_ROWS']} rows answered, {facts['BATCH_FAILED']} failed."
@@ -113,13 +114,13 @@ def notify(facts: dict[str, str]) -> None:
     told = {**facts, "BATCH_TITLE": _TITLE, "BATCH_WORDS": words}
     found = _notifier(words)
     if found is None:
-        _log.warning("No program was found that shows notifications here")
+        _log.warning("No program that shows notifications was found here")
         return
     _start(found, told)
 
 
 def _notifier(words: str) -> list[str] | None:
-    """The command line of the system's notifications; None where there is none."""
+    """The command line that shows a notification on this system; None if there is none."""
     if _SYSTEM == "mac":
         name = "osascript"
         arguments = [word for line in _MAC for word in ("-e", line)] + [_TITLE, words]
@@ -136,7 +137,7 @@ def _start(command: str | list[str], facts: dict[str, str]) -> None:
         child = subprocess.Popen(  # noqa: S603  # see run_command
             command,
             env=_environment(facts),
-            cwd=Path.home(),  # never a folder that may be anybody's
+            cwd=Path.home(),  # never a folder that others may write to
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

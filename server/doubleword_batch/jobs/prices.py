@@ -1,8 +1,9 @@
-"""What models cost: as the provider tells it to a key, else by the dated table of its profile.
+"""What models cost: as the provider reports it for a key, or else by the profile's dated table.
 
-What a provider tells is kept in the state directory with its date and asked again after some hours,
-for a second at most. It is a server's word: an amount that cannot be a price is not taken, and the
-dated one stays. A price below the dated one is taken and said, since caps are held by it.
+Prices that a provider reports are kept in the state directory with their date and asked for again
+after some hours, for at most a second. They are not trusted blindly: an amount that cannot be a
+price is ignored, and the dated price stays. A price below the dated one is used, and replies say
+so, since it decides whether a cap allows a job.
 """
 
 import hmac
@@ -29,32 +30,32 @@ if TYPE_CHECKING:
 
 _FRESH_SECONDS = 12 * 3_600.0
 _AGAIN_SECONDS = 600.0
-"""After a try that failed."""
+"""How long to wait after a failed try."""
 _WAIT_SECONDS = 1.0
-"""What asking may cost a call."""
+"""How long asking may delay a call."""
 _SALT_BYTES, _MARK_BYTES = 16, 4
 _MOST_BYTES = 4 << 20
 _MOST_MODELS = 2_000
 _NAME_CHARACTERS, _NUMBER_CHARACTERS = 200, 40
 _LEAST_USD, _MOST_USD = Decimal("1e-11"), Decimal("0.01")
-"""Of a token: what is outside is not a price of a model."""
+"""Per token: an amount outside this range is not a model's price."""
 _MILLION = Decimal(1_000_000)
 
 Pair = tuple[Decimal, Decimal]
 
 
 class PriceList(msgspec.Struct, frozen=True):
-    """What a server told of its prices; US dollars per million tokens, input and output.
+    """The prices that a server has reported: US dollars per million input and output tokens.
 
     Attributes:
-        server: whose prices they are.
+        server: the server.
         asked_at: when it was asked last, epoch seconds.
-        salt: hex, of the mark.
-        mark: knows the keys again with which it was asked: another account may be told others.
-        has_failed: it did not answer then.
-        told_at: when it told these; None where it told none yet.
-        batch: by model and window.
-        realtime: of single calls, by model.
+        salt: salt of the mark, hex.
+        mark: recognises the keys that were used, since other accounts may have other prices.
+        has_failed: whether it did not answer then.
+        told_at: when it reported these prices; None if it has not reported any yet.
+        batch: prices of batches, by model and window.
+        realtime: prices of single calls, by model.
     """
 
     server: str
@@ -68,14 +69,14 @@ class PriceList(msgspec.Struct, frozen=True):
 
 
 class Prices:
-    """The prices of one provider, for all that has to do with money.
+    """The prices of one provider, used for everything that concerns money.
 
     Args:
-        profile: has the dated table, and knows whether the provider tells its own.
+        profile: has the dated table, and says whether the provider reports its own prices.
         folder: where they are kept.
-        server: the addresses that are asked; what others told is not taken.
-        clients: who is asked, in turn.
-        keys: those of the clients.
+        server: the addresses that are asked; prices from others are not used.
+        clients: the clients that ask, one after the other.
+        keys: the clients' keys.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class Prices:
         self._is_read = False
 
     def over(self, dated: PriceTable | None) -> PriceTable | None:
-        """These dated prices with the provider's own in place of them; None where all are none."""
+        """The dated prices, with the provider's own in place of them; None if there are none."""
         self.read()
         if self._told is None:
             return dated
@@ -105,13 +106,13 @@ class Prices:
         return self._merged[1]
 
     async def refresh(self, now: float, *, asks_all: bool = False, read_only: bool = False) -> None:
-        """Ask for the prices where those that are known are old; never raises, a second at most.
+        """Ask for the prices if the known ones are old; never raises, takes at most a second.
 
         Args:
             now: epoch seconds.
-            asks_all: also where there is no platform key and nothing was told yet: by a call that
-                asks for the models anyway.
-            read_only: nothing is written.
+            asks_all: ask even if there is no platform key and no price was ever reported; for a
+                call that asks for the models anyway.
+            read_only: write nothing.
         """
         if not self._clients:
             return
@@ -141,7 +142,7 @@ class Prices:
                 write_bytes(self._path, msgspec.json.encode(told), private=True)
 
     async def _asked(self) -> list[Any]:
-        """What each of the clients is told, up to the first that fails or takes too long."""
+        """The replies to the clients, up to the first that fails or takes too long."""
         replies: list[Any] = []
         with anyio.move_on_after(_WAIT_SECONDS), suppress(DoublewordBatchError):
             for client in self._clients:
@@ -149,7 +150,7 @@ class Prices:
         return replies
 
     def read(self) -> None:
-        """Read what is kept, once."""
+        """Read the stored prices, once."""
         if not self._is_read:
             self._is_read = True
             told = _read(self._path, self._server) if self._clients else None
@@ -163,7 +164,7 @@ class Prices:
         return hmac.compare_digest(self._mark(salt).encode(), told.mark.encode())
 
     def _mark(self, salt: bytes) -> str:
-        """Four bytes, too few to find the keys from."""
+        """Four bytes of a digest: too few to find the keys."""
         keys = "\0".join(key.reveal() for key in self._keys)
         return hmac.digest(salt, keys.encode(), "sha256")[:_MARK_BYTES].hex()
 
@@ -179,7 +180,7 @@ def _is_due(told: PriceList, now: float) -> bool:
 
 
 def _read(path: Path, server: str) -> PriceList | None:
-    """What is kept; None where there is nothing, or nothing that can be prices."""
+    """The stored prices; None if there are none, or the file cannot hold prices."""
     try:
         with open_regular(path) as file:
             content = file.read(_MOST_BYTES + 1)
@@ -194,10 +195,10 @@ def _read(path: Path, server: str) -> PriceList | None:
 
 
 def tariffs_in(reply: Any, profile: Profile) -> tuple[dict[str, dict[str, Pair]], dict[str, Pair]]:
-    """The prices in a list of models: of batches by model and window, and of single calls.
+    """The prices in a list of models: of batches by model and window, and of single calls by model.
 
-    Only a tariff that names its unit, whom it is for and, for batches, its window is one; and
-    only one in US dollars that is in force.
+    A tariff counts only if it names its unit, its purpose and, for batches, its window, and if it
+    is in US dollars and in force.
     """
     batch: dict[str, dict[str, Pair]] = {}
     realtime: dict[str, Pair] = {}
@@ -231,7 +232,7 @@ def _tariffs(model: Mapping[str, Any], now: datetime) -> Iterator[Mapping[str, A
 
 
 def _is_dollars(fields: Mapping[str, Any]) -> bool:
-    """Whether amounts are US dollars, as they are where no currency is named."""
+    """Whether amounts are US dollars, as they are if no currency is named."""
     currency = fields.get("currency")
     return currency is None or (isinstance(currency, str) and currency.strip().upper() == "USD")
 
@@ -255,7 +256,7 @@ def _pair(tariff: Mapping[str, Any]) -> Pair | None:
 
 
 def _amount(value: Any) -> Decimal | None:
-    """A number as servers write it, or as text; None for what is not one."""
+    """An amount that is a number or a text; None if it is neither."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -263,13 +264,13 @@ def _amount(value: Any) -> Decimal | None:
         if not text or len(text) > _NUMBER_CHARACTERS:
             return None
         amount = Decimal(text)
-    except (ValueError, InvalidOperation):  # a number of thousands of digits has no text
+    except (ValueError, InvalidOperation):  # an integer of thousands of digits
         return None
     return amount if amount.is_finite() else None
 
 
 def _is_price(read: Decimal, written: Decimal) -> bool:
-    """Whether a model can cost that much a token; embeddings write nothing."""
+    """Whether a model can cost that much per token; embeddings have no output."""
     if not (read.is_finite() and written.is_finite()):
         return False
     is_written = written == 0 or _LEAST_USD <= written <= _MOST_USD
@@ -277,12 +278,12 @@ def _is_price(read: Decimal, written: Decimal) -> bool:
 
 
 def _dearer(known: Pair | None, other: Pair) -> Pair:
-    """What is paid at most, where a server names several prices for the same."""
+    """The higher price, if a server names several for the same model and window."""
     return other if known is None else (max(known[0], other[0]), max(known[1], other[1]))
 
 
 def merged(dated: PriceTable | None, told: PriceList) -> PriceTable | None:
-    """The dated table with the provider's own prices in place of them."""
+    """The dated table, with the provider's own prices where it has reported some."""
     if told.told_at is None:
         return dated
     on = _day(told.told_at)
@@ -307,7 +308,7 @@ def merged(dated: PriceTable | None, told: PriceList) -> PriceTable | None:
 
 
 def _times(before: Pair | None, pair: Pair) -> Decimal:
-    """How many times as high the dated price is; 1 where it is not higher."""
+    """How many times as high as the reported price the dated one is; at least 1."""
     if before is None:
         return Decimal(1)
     times = max(

@@ -1,4 +1,4 @@
-"""The prompt and the answers' schema of a request to build, in the forms that people give."""
+"""Reads a build request's prompt and response schema, in the forms in which people give them."""
 
 import json
 import re
@@ -25,20 +25,20 @@ _TEMPLATE_FILE = re.compile(r"\.(txt|md|markdown|j2|jinja2?|prompt|tmpl|tpl)", r
 
 
 def read_prompt(given: str, roots: Roots) -> tuple[str, Path | None]:
-    """The text of a prompt, and the file that it was read from.
+    """The text of a prompt, and the file it was read from, if any.
 
-    `@FILE` is read, and so is a bare path to a text file; `@@` stands for a leading `@`. What has
-    braces or several lines is the prompt itself.
+    `@FILE` is read, and so is the bare path of a text file; `@@` stands for a leading `@`. A text
+    with braces or several lines is the prompt itself.
 
     Raises:
         InputError: it names a file that is not there, may not be read, or is not UTF-8.
     """
     if isinstance(cast("object", given), str):
-        given = given.removeprefix(MARK)  # a shell passes it on
+        given = given.removeprefix(MARK)  # as some shells pass on
     if messages_in(given) is not None:
         raise InputError(
             "The prompt is a list of messages, and would be sent as plain text.",
-            hint="Give what the user says as the prompt, and what the system says as system.",
+            hint="Give the user's message as the prompt, and the system message as system.",
             code="invalid_template",
         )
     if not isinstance(cast("object", given), str):
@@ -52,7 +52,7 @@ def read_prompt(given: str, roots: Roots) -> tuple[str, Path | None]:
 
 
 def messages_in(given: Any) -> list[dict[str, Any]] | None:
-    """The messages that a prompt is made of, as a list, as one, or as their text; else None."""
+    """The messages in a prompt that is a list of messages, a message, or their JSON; else None."""
     value = given
     if isinstance(given, str) and given.lstrip().startswith(("[", "{")) and '"role"' in given:
         value = decode_or_none(given)
@@ -73,7 +73,7 @@ def _is_path(text: str) -> bool:
 
 
 def _text_in(path: Path, most_bytes: int, what: str, code: str) -> str:
-    """The text of a file, however an editor has saved it."""
+    """The text of a file, in whatever form an editor has saved it."""
     try:
         with open_regular(path) as file:
             content = file.read(most_bytes + 1)
@@ -91,7 +91,7 @@ def _text_in(path: Path, most_bytes: int, what: str, code: str) -> str:
 
 
 def read_schema(ws: Workspace, given: dict[str, Any] | str | None) -> dict[str, Any] | None:
-    """The JSON Schema that was given as an object, as its text, or as the path of a file.
+    """The JSON Schema, given as an object, as JSON text, or as the path of a file.
 
     Raises:
         InputError: code `invalid_schema`, or `not_readable`.

@@ -1,4 +1,4 @@
-"""The looks at the provider: what it says of each batch is recorded."""
+"""Asks the provider about batches and records what it says."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,15 +14,15 @@ from doubleword_batch.jobs.sync.concurrency import run_concurrently
 from doubleword_batch.jobs.sync.parts import batch_with_our_mark, created_here
 from doubleword_batch.models import Batch
 
-_WORTH_A_LIST = 3  # batches: from here on the list is asked first
-_LISTED_FOR_EACH = 10  # how far it is followed for each of them: others may have come after it
+_WORTH_A_LIST = 3  # from so many batches on, the list is asked first
+_LISTED_FOR_EACH = 10  # entries read for each of them: newer batches may come before it
 _MOST_LISTED_AT_ONCE = 100
 
 
 async def refresh(job: StoredJob, *, also_terminal: bool = False) -> None:
     """Ask the provider for every batch that may have changed, and record what it says.
 
-    A batch that was stopped, and not by us, may be taken up again where it was.
+    A batch that was stopped, but not by us, may have been resumed there.
     """
 
     async def see(part_and_run: tuple[Part, BatchRun]) -> None:
@@ -30,7 +30,7 @@ async def refresh(job: StoredJob, *, also_terminal: bool = False) -> None:
         try:
             batch = await job.client.batches.get(run.batch_id)
         except NotFoundError as error:
-            if run.is_terminal:  # deleted there since: what came of it is known here
+            if run.is_terminal:  # deleted there since; its outcome is known here
                 return
             batch = await _with_another_id(job, part, run, error)
         job.store.record_batch(job.id, part.id, batch, asked_with=run)
@@ -48,11 +48,11 @@ async def refresh(job: StoredJob, *, also_terminal: bool = False) -> None:
 async def _with_another_id(
     job: StoredJob, part: Part, run: BatchRun, unknown: NotFoundError
 ) -> Batch:
-    """The batch of which the provider does not know the id that it gave: ours by its mark.
+    """Find our batch by its mark if the provider does not know the id that it gave.
 
     Raises:
-        NotFoundError: its list does not show it either; or shows it under that very id, and what
-            was asked for it is refused.
+        NotFoundError: the provider's list does not show it either; or shows it with the same id,
+            although it says that there is none.
     """
     if not created_here(job, part):
         raise unknown
@@ -68,8 +68,8 @@ async def _with_another_id(
         status=unknown.status,
         request_id=unknown.request_id,
         hint="It is not created again, because it may have been paid for. Look in the provider's "
-        "console: what is there can be followed by its id; if nothing is, build the same work as "
-        "a new run.",
+        "console: if the batch is there, it can be followed by its id; if not, build the same work "
+        "as a new run.",
     ) from unknown
 
 
@@ -80,11 +80,11 @@ def _was_stopped_elsewhere(job: StoredJob, part: Part, run: BatchRun) -> bool:
 
 
 async def refresh_from_list(jobs: Sequence[StoredJob]) -> set[int]:
-    """The same for several jobs of a workspace with one list: less than many single requests.
+    """Refresh several jobs of a workspace with one listing instead of many single requests.
 
     Returns:
-        The jobs that are up to date now, by id. The others' batches are too few to be worth a
-        list, or not among the newest: `refresh` those.
+        The ids of the jobs that are up to date now. `refresh` the others: their batches are too few
+        for a listing, or not among the newest.
 
     Raises:
         ApiError, TransportError, ProtocolError: the provider gave no list.
@@ -107,7 +107,7 @@ async def refresh_from_list(jobs: Sequence[StoredJob]) -> set[int]:
 
 
 async def _listed(ws: Workspace, wanted: set[str]) -> dict[str, Batch]:
-    """Those of the wanted batches that are among the newest."""
+    """The wanted batches that are among the newest, by id."""
     found: dict[str, Batch] = {}
     left = len(wanted) * _LISTED_FOR_EACH
     page_size = min(len(wanted) * 2 + _LISTED_FOR_EACH, _MOST_LISTED_AT_ONCE)

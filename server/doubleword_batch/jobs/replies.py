@@ -1,7 +1,7 @@
-"""What each verb of a job returns: small, typed, the same for every entry point.
+"""What each operation on a job returns: small, typed, the same for every entry point.
 
-Lists are cut, text is cut, and `next` is the one call that comes next, for each entry point
-to render in its own language.
+Lists and texts are cut short, and `next` is the call that comes next, which each entry point
+renders in its own language.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _MOST_PLACES = 10
 
 
 def small_usd(value: Decimal) -> str:
-    """An amount to four decimals, or to two digits that count where those would be zeros."""
+    """An amount with four decimals, or with two significant digits if the four would be zeros."""
     places = min(max(4, 1 - value.adjusted()), _MOST_PLACES) if value else 4
     shown = max(abs(value), Decimal(1).scaleb(-_MOST_PLACES)) if value else value
     return f"{'-' if value < 0 else ''}{shown:.{places}f}"
@@ -44,8 +44,8 @@ class Reply(BaseModel):
     """What every reply carries.
 
     Attributes:
-        provider: who answers, and for the local server what its answers are worth.
-        next: the call that comes next; None when there is nothing left to do.
+        provider: who answers, and for the local server how far its answers can be trusted.
+        next: the call that comes next; None if there is nothing left to do.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
@@ -54,14 +54,14 @@ class Reply(BaseModel):
     next: Next | None = None
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        """For a person at a prompt: what there is to say, without `next` and `provider`."""
+        """The fields to show at a Python prompt: all with a value but `next` and `provider`."""
         for name, value in super().__repr_args__():
             if name not in {"next", "provider"} and value is not None and value != []:
                 yield name, value
 
 
 class WindowCost(BaseModel):
-    """A completion window: what the job would cost in it, and how long it usually takes."""
+    """What the job would cost in a completion window, and how long that usually takes."""
 
     completion_window: str
     cost_usd: Usd | None = None
@@ -72,16 +72,16 @@ class Created(Reply):
     """`create_batch_file`: request files and a job.
 
     Attributes:
-        rows: rows of the job, those left out included.
-        source_rows: of the whole source, where the job is a pilot of its first rows.
-        windows: the provider's, side by side; nothing where nothing is billed.
-        realtime_usd: what single calls would cost, where that price is on file.
-        advice: when a batch would be dearer than single calls, or hardly worth its wait.
-        requests: what will be sent; the tokens and the cost are of these.
-        reused_rows: rows with an answer that an earlier job has; they are not sent.
-        shared_rows: rows that ask the same as an earlier row, whose request they share.
-        reused_from: the earlier jobs, with their rows and when they were answered.
-        first_request: what the first row asks, cut; nothing for a job that was built before.
+        rows: rows of the job, including those left out.
+        source_rows: rows of the whole source, if the job is a pilot of its first rows.
+        windows: the provider's windows, side by side; empty if nothing is billed.
+        realtime_usd: what single calls would cost, if that price is on file.
+        advice: set if a batch would cost more than single calls, or is hardly worth the wait.
+        requests: how many requests will be sent; the tokens and the cost are for these.
+        reused_rows: rows that already have an answer from an earlier job; they are not sent.
+        shared_rows: rows that ask the same as an earlier row and share its request.
+        reused_from: the earlier jobs, with their rows and dates.
+        first_request: what the first row asks, cut short; nothing for a job that existed already.
     """
 
     job: str
@@ -111,7 +111,7 @@ class Uploaded(Reply):
     """`upload`: input files at the provider.
 
     Attributes:
-        warnings: what is odd in a request file that was made elsewhere, such as blank lines.
+        warnings: oddities in a request file that was made elsewhere, such as blank lines.
     """
 
     job: str
@@ -149,10 +149,10 @@ class Submitted(Reply):
 
 
 class Counts(BaseModel):
-    """The rows of a job, as far as the provider has told by now.
+    """The rows of a job, as far as the provider has reported them.
 
     Attributes:
-        total: all rows, those without a request included.
+        total: all rows, including those without a request.
         completed: rows with an answer.
         failed: rows without one.
         skipped: blank rows, which are not sent.
@@ -165,7 +165,7 @@ class Counts(BaseModel):
 
     @property
     def finished(self) -> int:
-        """Rows of which nothing more is expected."""
+        """Rows for which nothing more is expected."""
         return self.completed + self.failed + (self.skipped or 0)
 
 
@@ -173,8 +173,9 @@ class CascadeStage(BaseModel):
     """How far a cascade is.
 
     Attributes:
-        model: the strong one.
-        round: 1: the job's own model on all rows; 2: the strong one on the sample; 3: on the rest.
+        model: the strong model.
+        round: 1: the job's own model on all rows; 2: the strong model on the sample; 3: on the
+            rest.
         waits_for: why the next round is not sent now.
     """
 
@@ -184,15 +185,16 @@ class CascadeStage(BaseModel):
 
 
 class CascadeResult(CascadeStage):
-    """What a cascade has come to.
+    """The result of a cascade so far.
 
     Attributes:
-        rows: how many rows have whose answer, by model.
-        sampled: accepted rows of the sample that both models answered: what was measured on.
-        agreement: share of them that agrees; with the strong model, which need not be right.
-        interval: both of its exact bounds, each at 95 % confidence.
-        kept: rows that have the cheap model's answer because the strong one's failed.
-        saved_usd: what all rows would have cost with the strong model, less what they did cost.
+        rows: how many rows have each model's answer, by model.
+        sampled: accepted rows of the sample that both models answered; agreement is measured on
+            these.
+        agreement: the share of them that agrees with the strong model, which need not be right.
+        interval: its exact lower and upper bounds, each at 95 % confidence.
+        kept: rows that have the cheap model's answer because the strong model's failed.
+        saved_usd: what all rows would have cost with the strong model, minus what they did cost.
     """
 
     rows: dict[str, int]
@@ -209,7 +211,7 @@ class Status(Reply):
 
     Attributes:
         approval: what a person has to approve first, or has declined.
-        first_wave: what waits for the first wave, and why it is not sent where it could be.
+        first_wave: what waits for the first wave, or why it is not sent although that has ended.
     """
 
     job: str
@@ -241,14 +243,14 @@ class ErrorGroup(BaseModel):
 
 
 class Sample(BaseModel):
-    """One row's answer as the table has it, cut; the text is the model's and not to be trusted.
+    """One row's answer as in the table, cut short; the text is the model's and not to be trusted.
 
-    In JSON it is one flat object, `{"row": 1, "label": "good"}`; where a column of the table is
-    called `row`, the number is `row_number`.
+    In JSON it is one flat object, `{"row": 1, "label": "good"}`; if the table has a column named
+    `row`, the number is `row_number`.
 
     Attributes:
         row: its number in the source, from 1.
-        columns: the columns of the table that hold its answer, empty ones left out.
+        columns: the columns of the table that hold its answer, without empty ones.
     """
 
     row: int
@@ -264,9 +266,9 @@ class QueryResult(BaseModel):
     """Rows of a query, cut to fit.
 
     Attributes:
-        total: rows that the query gives.
+        total: number of rows of the result.
         truncated: whether anything is not shown: a row, a column, or the end of a cell.
-        cut_cells: shown cells that were cut; they end in an ellipsis.
+        cut_cells: number of shown cells that were cut; they end in an ellipsis.
     """
 
     columns: list[str]
@@ -277,11 +279,11 @@ class QueryResult(BaseModel):
 
 
 class Projection(BaseModel):
-    """What the whole table would come to, in proportion to a pilot of its first rows.
+    """What the whole table would cost and take, in proportion to a pilot of its first rows.
 
     Attributes:
         failed_rows: rows that would have no answer.
-        without_good_answer: those, and the rows whose answer is truncated, refused or invalid.
+        without_good_answer: these and the rows whose answer would be truncated, refused or invalid.
     """
 
     rows: int
@@ -295,19 +297,20 @@ class Results(Reply):
     """`fetch_results`: the ledger's sums and where the table is.
 
     Attributes:
-        rows: rows of the job; the ledger adds up to them.
-        lock: name of the lock file beside the table, which says what made it.
-        reused_rows: rows among the `ok` ones with an answer of an earlier job (see `Created`).
-        shared_rows: rows that have the outcome of an equal row, whose request they share.
-        columns: of the table, those that hold the answer; of a response_schema, in its order.
-        made_from: the job, and the query over it, whose answers are the rows; cut.
-        cached_tokens: of the input tokens, those that the provider had in its cache.
-        saved_usd: what these cost less, where a bill or a price tells it.
-        projection: where the job was a pilot (`limit`) and has ended.
-        cascade: whose answers the rows have, where the job has a strong model, too.
-        differs: of a repetition, what is not as the lock file says.
+        rows: rows of the job; the outcomes add up to them.
+        lock: name of the lock file beside the table, which says how the table was made.
+        reused_rows: `ok` rows with an answer from an earlier job (see `Created`).
+        shared_rows: rows that have the outcome of an equal row whose request they share.
+        columns: the columns of the table that hold the answer; with a response_schema, in its
+            order.
+        made_from: the job, and the query over it, whose answers are the rows; cut short.
+        cached_tokens: how many of the input tokens the provider had in its cache.
+        saved_usd: how much less these cost, if a bill or a price says it.
+        projection: set if the job was a pilot (`limit`) and has ended.
+        cascade: which model's answers the rows have, if the job has a strong model, too.
+        differs: for a repetition, what differs from the lock file.
         errors: the three most frequent causes, with a message and what to do.
-        causes: all causes with their rows, where there are more than three. A reply to a query has
+        causes: all causes with their rows, if there are more than three. A reply to a query has
             them in place of errors, and neither columns nor a projection.
     """
 
@@ -354,7 +357,7 @@ class Deleted(Reply):
     """`delete` of the command line and the library: what was removed from this machine.
 
     Attributes:
-        size_bytes: of its files; its share of the store comes free with later work.
+        size_bytes: size of the job's files; its space in the store is reused by later work.
     """
 
     job: str
@@ -363,11 +366,11 @@ class Deleted(Reply):
 
 
 class Retried(Reply):
-    """`retry_failed`: the new batch runs.
+    """`retry_failed`: the retry that was submitted.
 
     Attributes:
         rows: how many requests are run again.
-        shared_rows: rows without a request of their own that follow them.
+        shared_rows: rows without a request of their own that get the same outcomes.
     """
 
     job: str
@@ -386,8 +389,8 @@ class Listing(Reply):
     """`list`: one short line each, newest first.
 
     Attributes:
-        after: where the next page begins; None on the last.
-        note: why there is no line.
+        after: where the next page begins; None on the last page.
+        note: why there are no lines.
     """
 
     kind: str

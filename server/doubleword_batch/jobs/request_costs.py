@@ -1,4 +1,4 @@
-"""What requests that are to be sent will cost, by their own lines or the provider's estimates."""
+"""What requests will cost, by their own lines or the provider's estimates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from doubleword_batch.requests import UNLIMITED_OUTPUT_TOKENS, bound_tokens, est
 def estimate_cost_of_rows(
     job: StoredJob, rows: int, estimate: "ProviderEstimate | None" = None
 ) -> Cost:
-    """The cost of so many of a job's rows, as a share of the whole."""
+    """The cost of this many of a job's rows, as a share of the whole."""
     if estimate is not None:
         return estimate.cost_of_rows(rows)
     sent = sum(part.requests for part in job.parts() if not part.retry_round)
@@ -31,9 +31,9 @@ def estimate_cost_of_parts(
     *,
     asked_max_usd: Decimal | None = None,
 ) -> Cost:
-    """The cost of parts by their own lines: a retry may have other limits than the job.
+    """The cost of parts by their own lines, since a retry may have other limits than the job.
 
-    Under a cap it is the most that they can cost. The estimate is that of the job's own model.
+    If there is a cap, it is the most that they can cost. `estimate` is for the job's own model.
 
     Raises:
         InputError: as `bound_cost`.
@@ -62,7 +62,7 @@ def estimate_cost_of_parts(
 
 @dataclass(frozen=True, slots=True)
 class ProviderEstimate:
-    """What the provider estimates for requests that it has: the measure for those of a retry."""
+    """The provider's estimate for requests that it has, from which a retry's cost is estimated."""
 
     provider: str
     requests: int
@@ -71,7 +71,7 @@ class ProviderEstimate:
     usd: Decimal
 
     def cost_of(self, input_tokens: int, output_tokens: int) -> Cost:
-        """The most that these tokens can cost, whatever share input and output have."""
+        """The most that these tokens can cost, whatever part of the estimate each is."""
         if output_tokens and not self.output_tokens:
             return Cost(None, "unknown: the provider's estimate assumes no answers")
         shares = [
@@ -85,15 +85,15 @@ class ProviderEstimate:
         return Cost(self.usd * max(shares, default=Decimal(1)), f"by {self.provider}'s estimate")
 
     def cost_of_rows(self, rows: int) -> Cost:
-        """The cost of so many of the requests."""
+        """The cost of this many requests."""
         share = Decimal(rows) / Decimal(self.requests or rows)
         return Cost(self.usd * share, f"by {self.provider}'s estimate")
 
 
 async def fetch_provider_estimate(job: StoredJob, parts: Sequence[Part]) -> ProviderEstimate | None:
-    """The provider's estimate for the input files of these parts, where ours knows no price.
+    """The provider's estimate for the input files of these parts, if we know no price.
 
-    None where it offers none, has none of the files any more, or has no price either.
+    None if it makes no estimates, has none of the files any more, or has no price either.
     """
     profile = job.profile
     is_priced = price_tokens(job.workspace, job.model, job.window, 1, 1).usd is not None
@@ -118,7 +118,7 @@ async def fetch_provider_estimate(job: StoredJob, parts: Sequence[Part]) -> Prov
 
 
 def holds_cap(ws: Workspace, asked_max_usd: Decimal | None) -> bool:
-    """Whether it matters what is submitted can cost at most."""
+    """Whether the most that requests can cost matters, because of a cap or an approval."""
     return ws.is_bounded or (asked_max_usd is not None and not ws.profile.free)
 
 
@@ -131,10 +131,10 @@ def bound_cost(
     asked_max_usd: Decimal | None = None,
     model: str | None = None,
 ) -> Cost:
-    """The most that request files can cost, by the very lines that are sent.
+    """The most that request files can cost, by the lines that are sent.
 
     Raises:
-        InputError: code `unknown_cost`: there is a cap, and something in a line may cost what
+        InputError: code `unknown_cost`: there is a cap, and a line holds something whose cost
             nobody can foresee.
     """
     there = [path for path in paths if path is not None and path.exists()]

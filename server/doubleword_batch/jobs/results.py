@@ -1,4 +1,4 @@
-"""Collect, account for every row, write the table, answer questions: the tool `fetch_results`."""
+"""Collects results, accounts for every row, writes the table, answers queries: `fetch_results`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -49,21 +49,21 @@ async def fetch_results(
         ws: the workspace.
         job: a job's name or a provider's id.
         output_path: where to write the table, or with `query` all rows of its result; by default
-            the table goes to a file of the state directory, and a result nowhere.
-        table_format: jsonl, csv or parquet; by default what the path says.
+            the table goes to a file in the state directory, and a query's result is not written.
+        table_format: jsonl, csv or parquet; by default the one that the path's ending says.
         overwrite: whether a table that another job wrote, or a file that a person owns, may be
-            replaced (see `OutputFile`); what this job wrote there is, unless it was changed.
+            replaced (see `OutputFile`). This job's own unchanged table is always replaced.
         formulas: see `write_table`.
-        bom: see `write_table`; None for what the source has.
-        query: one SELECT over the table `results` and those of other jobs, by their names.
-        all_rows: give every row of the query, whole: for programs.
-        sample: 0 to 20 answers to show, cut; by default 3, and none beside a query.
-        wait_seconds: wait so long for the end first; above 45 counts as 45.
+        bom: see `write_table`; None to do as the source does.
+        query: one SELECT over the table `results` and tables of other jobs, by their names.
+        all_rows: return every row of the query, not cut, for programs.
+        sample: 0 to 20 answers to show, cut short; by default 3, or none with a query.
+        wait_seconds: first wait this long for the job to end; at most 45.
         lock: whether a lock file goes beside `output_path`, unless the settings forbid it.
-        progress: told the lines read.
+        progress: called with the lines read.
 
     Raises:
-        InputError: no such job, it was never submitted, a bad path or query.
+        InputError: there is no such job, it was never submitted, or the path or query is bad.
     """
     stored = await find_job(ws, job)
     samples = sample if sample is not None else _SAMPLES if query is None else 0
@@ -77,7 +77,7 @@ async def fetch_results(
     written_path = target.path if isinstance(target, OutputFile) else target
     target_format = format_of(written_path, table_format, stored.name)
     stored, next_batches, notes = await _brought_up_to_date(stored, wait_seconds, progress)
-    table = await in_thread(lambda _: Table(stored))  # it may have to hash the source again
+    table = await in_thread(lambda _: Table(stored))  # may have to hash the source again
     begins_with_bom = table.has_byte_order_mark if bom is None else bom
     is_kept = query is None or output_path is not None
     into = _Target(target, target_format, formulas, begins_with_bom)
@@ -99,7 +99,7 @@ async def fetch_results(
 async def _brought_up_to_date(
     job: StoredJob, wait_seconds: float, progress: Progress
 ) -> tuple[StoredJob, NextBatches, list[str]]:
-    """Wait, then read all that the provider has of a job: it, what was begun, and warnings."""
+    """Wait, then read a job's results; return the job, batches that were begun, and warnings."""
     next_batches = await wait(job, wait_seconds, progress)
     await refresh(job, also_terminal=True)
     collected = await collect(job, progress=progress)
@@ -136,8 +136,8 @@ def _apostrophes(written: WrittenTable | None) -> list[str]:
     if written is None or not written.apostrophes:
         return []
     words = (
-        f"{written.apostrophes} CSV cells hold what a spreadsheet could run as a formula and got "
-        "an apostrophe before it; formulas leaves them as they are."
+        f"{written.apostrophes} CSV cells hold text that a spreadsheet could run as a formula, and "
+        "got an apostrophe in front of it; formulas leaves them as they are."
     )
     return [words]
 
@@ -150,7 +150,7 @@ async def _answer(
     all_rows: bool,  # noqa: FBT001
     progress: Progress,
 ) -> tuple[QueryResult, WrittenTable | None]:
-    """Run the query over this job and those that it names; its rows go where they are wanted."""
+    """Run the query over this job and the jobs it names; write its rows if a file is wanted."""
     others = await tables_named_in(job.workspace, query, progress)
 
     def run(cancelled: Callable[[], bool]) -> tuple[QueryResult, WrittenTable | None]:
@@ -184,7 +184,7 @@ async def _answer(
 
 
 def _meant_job(job: StoredJob, table: str) -> str:
-    """A question for a query that names a table which does not exist."""
+    """A question such as `Did you mean "reviews-7f3a"?` for a table that does not exist, or ""."""
     store, name = job.workspace.store, table.replace("_", "-").lower()
     near = store.names_among([name]) or store.similar_names(name)
     return f'Did you mean "{near[0]}"? ' if near else ""

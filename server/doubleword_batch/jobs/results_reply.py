@@ -1,4 +1,4 @@
-"""What the reply with a job's results says: sums, causes, costs, a few answers, a projection."""
+"""The reply with a job's results: sums, causes, costs, a few answers, a projection."""
 
 from contextlib import closing
 from decimal import Decimal
@@ -51,19 +51,19 @@ async def results_reply(
     warnings: list[str],
     next_batches: NextBatches,
 ) -> Results:
-    """What comes back of `fetch_results`.
+    """The reply of `fetch_results`.
 
     Args:
-        job: it, as it is now.
-        table: of its answers.
-        written: where the rows were written; None for nowhere.
+        job: the job as it is now.
+        table: the table of its answers.
+        written: where the rows were written; None if they were not.
         samples: how many answers to show.
-        answer: what the query gave, in place of columns, errors and a projection.
-        warnings: what a person should know of the rows.
-        next_batches: what came of its further rounds.
+        answer: the query's result, in place of columns, errors and a projection.
+        warnings: what a person should know about the rows.
+        next_batches: what was sent after its first wave or a round, or why nothing was.
     """
     ledger = job.ledger
-    # Each of these looks at every row.
+    # Each of these reads every row.
     sums = await in_thread(lambda _: ledger.sums())
     input_tokens, output_tokens = await in_thread(lambda _: compute_tokens_so_far(job))
     cost = await in_thread(lambda _: compute_cost_so_far(job))
@@ -103,14 +103,14 @@ async def results_reply(
 
 
 def _refused_batches(job: StoredJob, causes: list[tuple[str, str, int, str]]) -> list[str]:
-    """What the provider says of batches that it refused as a whole, while rows lack answers."""
+    """What the provider says about batches that it refused as a whole, if rows lack answers."""
     if all(cause != "batch_failed" for _, cause, _, _ in causes):
         return []
     return problems_of([run for run in job.batch_runs() if run.status == "failed"])
 
 
 def _error_groups(causes: list[tuple[str, str, int, str]]) -> list[ErrorGroup]:
-    """The most frequent causes, explained."""
+    """The most frequent causes, each with an explanation."""
     return [
         ErrorGroup(
             outcome=outcome,
@@ -124,7 +124,7 @@ def _error_groups(causes: list[tuple[str, str, int, str]]) -> list[ErrorGroup]:
 
 
 def _all_causes(causes: list[tuple[str, str, int, str]]) -> dict[str, int]:
-    """Rows by cause, all of them; the rarest together where there are very many."""
+    """The number of rows by cause; if there are very many causes, the rarest are added up."""
     rows_of: dict[str, int] = {}
     for _, cause, rows, _ in causes:
         rows_of[cause] = rows_of.get(cause, 0) + rows
@@ -135,7 +135,7 @@ def _all_causes(causes: list[tuple[str, str, int, str]]) -> dict[str, int]:
 
 
 def _unwrapped(job: StoredJob) -> list[str]:
-    """Good answers whose JSON did not stand alone."""
+    """Warnings about good answers that hold more than their JSON."""
     return [
         f"{rows} answers hold their JSON {WRAPPED[cause]}; it was read "
         "(DOUBLEWORD_BATCH_STRICT_JSON=1 forbids that)"
@@ -145,9 +145,9 @@ def _unwrapped(job: StoredJob) -> list[str]:
 
 
 async def _projected(job: StoredJob, sums: dict[str, int], cost: Cost) -> Projection | None:
-    """The whole table's cost, time and failures in proportion to those of its first rows.
+    """The whole table's cost, time and failures, in proportion to those of its first rows.
 
-    None for a job that is not a pilot, or whose source was not counted and is gone or changed.
+    None for a job that is not a pilot, or whose source was not counted and is gone or has changed.
     """
     if msgspec.json.decode(job.spec).get("limit") is None or not job.rows:
         return None
@@ -155,7 +155,7 @@ async def _projected(job: StoredJob, sums: dict[str, int], cost: Cost) -> Projec
     if rows is None or rows <= job.rows:
         return None
     factor = Decimal(rows) / job.rows
-    # What an earlier job has answered cost nothing; the rest of the table will.
+    # Rows that an earlier job has answered cost nothing, but the rest of the table will cost.
     sent = job.rows - sum(origin.rows for origin in job.ledger.origins())
     cost_factor = Decimal(rows) / sent if sent > 0 else None
     bad = {outcome: count for outcome, count in sums.items() if outcome not in _GOOD}
@@ -185,7 +185,7 @@ def _rows_of_source(job: StoredJob) -> int | None:
 
 
 def _seconds(job: StoredJob) -> float | None:
-    """How long the first run took, by the provider's clock."""
+    """How long the first run took, in seconds by the provider's clock; None if not known."""
     first = {part.id for part in job.parts() if not part.retry_round}
     runs = [run for run in job.batch_runs() if run.part in first]
     starts = [run.created_at for run in runs if run.created_at is not None]
@@ -194,7 +194,7 @@ def _seconds(job: StoredJob) -> float | None:
 
 
 def _first_answers(job: StoredJob, table: Table, count: int) -> list[Sample]:
-    """The first good answers, each cut so that all of them together stay small."""
+    """The first good answers, each cut so that together they stay small."""
     if not count:
         return []
     each = max(24, _ALL_BYTES // count - 24)
@@ -209,7 +209,7 @@ def _first_answers(job: StoredJob, table: Table, count: int) -> list[Sample]:
 
 
 def _readable(columns: dict[str, Any]) -> dict[str, Any]:
-    """The columns of an answer that say something at a glance."""
+    """The columns of an answer that can be read at a glance."""
     shown = {
         name: _shown_vectors(value) if name == "embedding" else value
         for name, value in columns.items()
@@ -233,7 +233,7 @@ def _shown_vectors(embedding: Any) -> Any:
 
 
 def _cut(columns: dict[str, Any], most: int) -> dict[str, Any]:
-    """Columns of about so many characters together; what is cut ends in an ellipsis."""
+    """Columns cut to about `most` characters together; a cut text ends in an ellipsis."""
     cut: dict[str, Any] = {}
     left = most
     for name, value in columns.items():

@@ -1,7 +1,7 @@
-"""Run again only what failed, only for the selected causes, into the same table: `retry_failed`.
+"""Runs only failed rows again, only for the selected causes, into the same table: `retry_failed`.
 
-Where the provider retries a batch in place and everything that failed is wanted unchanged, it is
-asked to. Otherwise the selected rows' requests are copied from the files that hold them into new
+If the provider can retry a batch in place, and everything that failed is wanted unchanged, the
+provider is asked to. Otherwise the selected rows' requests are copied from their files into new
 request files and new batches of the same job.
 """
 
@@ -96,21 +96,23 @@ async def retry_failed(
     params: dict[str, Any] | None = None,
     progress: Progress = no_progress,
 ) -> Retried:
-    """Run rows again. A retry that was interrupted before it was submitted is submitted first.
+    """Run rows again; a retry that was interrupted before it was submitted is submitted first.
 
     Args:
         ws: the workspace.
         job: a job's name or a provider's id.
         causes: outcomes (`failed`, `truncated`, ...) or causes (`http_429`, `timeout`, ...) as
-            the reply with the results names them; by default rows without an answer, and of
-            these, where params change nothing, those that a repeat can cure.
-        params: changed in each body, such as a larger max_tokens; the prompt and model stay.
-        progress: told the bytes sent.
+            the reply with the results names them. The default is all rows without an answer, or,
+            if params change nothing, those of them that a repeat can cure.
+        params: parameters to change in each body, such as a larger max_tokens; the prompt and the
+            model stay.
+        progress: called with the bytes sent.
 
     Raises:
         InputError: the job still runs (`still_running`), no row fits (`nothing_to_retry`), or a
             cap forbids it (`over_cap`, `unknown_cost`).
-        ApprovalError: it costs more than a person allows unasked; nothing was changed.
+        ApprovalError: it costs more than may be submitted without a person's approval; nothing was
+            changed.
         ApiError, TransportError: the provider refused or could not be reached.
     """
     stored = await find_job(ws, job)
@@ -126,7 +128,7 @@ async def _retry_failed(
     fixed = _FIXED & set(params)
     if fixed:
         raise InputError(
-            f"params cannot change {', '.join(sorted(fixed))} of a retry.",
+            f"params cannot change {', '.join(sorted(fixed))} in a retry.",
             hint="Build a new job for another prompt or model.",
         )
     params = with_numbers(params)
@@ -190,7 +192,7 @@ async def _begin(
     parts = [part for part in job.parts() if part.number in selection.parts]
     estimate = await fetch_provider_estimate(job, parts)
     is_unchanged = selection.is_everything and not params and _are_whole(job, selection)
-    # For a cap, or a person, the very lines that are sent are counted: they are sent anew.
+    # For a cap or an approval the lines themselves have to be counted, so they are written anew.
     if job.profile.retry and is_unchanged and not job.workspace.is_bounded:
         cost = await _retry_in_place(job, selection, estimate)
         if cost is not None:
@@ -210,7 +212,7 @@ async def _begin(
 
 
 def _are_whole(job: StoredJob, selection: RetrySelection) -> bool:
-    """Whether these parts were sent, and no row has left them: it would run again with them."""
+    """Whether these parts were sent and still have all their rows, which would all run again."""
     parts = [(part, run) for part, run in job.newest_runs() if part.number in selection.parts]
     return all(
         run is not None and job.ledger.rows_in(part.number) == part.requests for part, run in parts
@@ -239,10 +241,10 @@ async def finish_retry(
     """Submit the request files of a retry that have no batch yet.
 
     Args:
-        job: whose retry.
-        progress: told the bytes sent.
-        max_cost_usd: refuse above this.
-        estimate: by which it was admitted; None to ask for one.
+        job: the job.
+        progress: called with the bytes sent.
+        max_cost_usd: the caller's cap.
+        estimate: the estimate by which it was admitted; None to ask for one.
 
     Raises:
         InputError: `over_cap`, `unknown_cost`.
@@ -257,9 +259,9 @@ async def finish_retry(
 async def _retry_in_place(
     job: StoredJob, selection: RetrySelection, estimate: ProviderEstimate | None
 ) -> Cost | None:
-    """Ask the provider to retry the batches; None where it finds nothing to retry in one of them.
+    """Ask the provider to retry the batches; None if it finds nothing to retry in one of them.
 
-    Then the rows without an answer have no request there that could run again.
+    In that case the rows without an answer have no request there that could run again.
     """
     cost = estimate_cost_of_rows(job, selection.rows, estimate)
     check_caps_of_retry(job, cost)
@@ -316,20 +318,20 @@ async def _retry_batch(job: StoredJob, part: Part, run: BatchRun, write: Write) 
     )
     try:
         await write_once(job.workspace, remote)
-    except (RejectedError, NotFoundError):  # its rows would be sent in another batch now
+    except (RejectedError, NotFoundError):  # then its rows are sent in another batch
         if (batch := await find_at_provider()) is None:
             raise
         recorded(job.workspace, remote, batch)
 
 
 def _state_of_run(run: BatchRun) -> str:
-    """What tells that a batch was retried since: it runs, or it has ended anew."""
+    """A value that changes when a batch is retried: it runs, or it has ended again."""
     ended = None if run.ended_at is None else int(run.ended_at)
     return msgspec.json.encode((run.status, run.completed, run.failed, ended)).decode()
 
 
 def _state_of_batch(batch: Batch) -> str:
-    """The same of a batch as the provider shows it."""
+    """The same for a batch as the provider shows it."""
     ended_at = batch.completed_at or batch.failed_at or batch.cancelled_at or batch.expired_at
     counts = batch.request_counts
     ended = int(ended_at.timestamp()) if ended_at and batch.is_terminal else None

@@ -1,4 +1,4 @@
-"""Which failed rows are worth running again, and with what: what `next` says and a retry does."""
+"""Which failed rows are worth running again, and with which parameters."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +18,11 @@ _CAUSES_SHOWN = 20
 _STOPPED = "cancelled"
 _NAMES = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 TRUNCATED = frozenset({"truncated", "length"})
-"""What a caller may call rows whose answers were cut."""
+"""The names by which a caller may select rows whose answers were cut off."""
 
 
 def retryable_causes(job: StoredJob) -> list[str]:
-    """The causes of rows without an answer that the same request may not meet again."""
+    """The causes of rows without an answer for which the same request may succeed next time."""
     return [
         cause
         for outcome, cause, _, _ in job.ledger.causes(_MOST_CAUSES)
@@ -31,9 +31,9 @@ def retryable_causes(job: StoredJob) -> list[str]:
 
 
 def next_retry(job: StoredJob) -> Next | None:
-    """The retry that can help an ended job now, with all its arguments; None where none can.
+    """The retry that can help an ended job now, with all its arguments; None if none can.
 
-    Rows that were cancelled are not in it: somebody stopped them, and only they can want them run.
+    It leaves out cancelled rows: somebody stopped them, and only they can decide to run them.
     """
     rounds = len({part.retry_round for part in job.parts() if part.model is None} - {0})
     curable = retryable_causes(job)
@@ -48,10 +48,10 @@ def next_retry(job: StoredJob) -> Next | None:
 
 
 def larger_limit(job: StoredJob) -> dict[str, int] | None:
-    """The parameter that gives truncated answers four times the room that they had.
+    """The parameter that gives truncated answers four times their token limit.
 
-    None where no answer was truncated, what they had is not known, or it would be beyond what
-    models write.
+    None if no answer was truncated, if their limit is not known, or if the new limit would be more
+    than models write.
     """
     parts = job.ledger.parts_with("truncated")
     if not parts:
@@ -64,7 +64,7 @@ def larger_limit(job: StoredJob) -> dict[str, int] | None:
 
 
 def is_larger_limit(job: StoredJob, params: dict[str, Any]) -> bool:
-    """Whether truncated rows would have more room than they had, as far as that is known."""
+    """Whether truncated rows would get a larger limit than before, as far as that is known."""
     parts = job.ledger.parts_with("truncated")
     name, limit = _limit_of(job, parts)
     limits = [params.get(key) for key in (name, *_NAMES)]
@@ -77,7 +77,7 @@ def nothing_to_retry(job: StoredJob, causes: Sequence[str]) -> InputError:
     there = {cause: rows for _, cause, rows, _ in job.ledger.causes(_CAUSES_SHOWN)}
     shown = ", ".join(f"{rows} {cause}" for cause, rows in there.items())
     if causes:
-        message = f"No row of job {job.name} fits {', '.join(causes)}."
+        message = f"No row of job {job.name} matches {', '.join(causes)}."
         hint = f"The causes are: {shown}." if there else "No row has failed."
     elif there:
         message = f"A repeat cannot cure what is wrong in job {job.name}: {shown}."
@@ -91,16 +91,16 @@ def nothing_to_retry(job: StoredJob, causes: Sequence[str]) -> InputError:
 
 
 def no_larger_limit(job: StoredJob) -> InputError:
-    """The error for a retry of truncated rows that gives them no more room."""
+    """The error for a retry of truncated rows that does not raise their token limit."""
     return InputError(
-        "Answers that were cut by the token limit would be cut again.",
-        hint="Give them more room with params, such as a larger max_tokens.",
+        "Answers that were cut off by the token limit would be cut off again.",
+        hint="Raise the limit with params, such as a larger max_tokens.",
         next=next_retry(job),
     )
 
 
 def _limit_of(job: StoredJob, parts: set[int]) -> tuple[str, int | None]:
-    """The name and the value of the limit in the request files of these parts."""
+    """The name and value of the token limit in the request files of these parts."""
     usual = "max_output_tokens" if job.endpoint == "/v1/responses" else "max_tokens"
     found: list[tuple[int, str]] = []
     for part in job.parts():
@@ -111,7 +111,7 @@ def _limit_of(job: StoredJob, parts: set[int]) -> tuple[str, int | None]:
 
 
 def _limits_in(path: Path) -> list[tuple[int, str]]:
-    """The limits of a file's first request: all of one file have the same."""
+    """The limits in a file's first request; all requests of a file have the same."""
     try:
         with path.open("rb") as lines:
             body = read_head(lines.readline()).body

@@ -1,4 +1,4 @@
-"""How far a job is by its records: rows, pace, and what the provider says of whole batches."""
+"""How far a job is, by its records: its rows, and what the provider says about whole batches."""
 
 from dataclasses import dataclass
 
@@ -9,15 +9,15 @@ from doubleword_batch.jobs.store.records import ANSWERED, BatchRun, Part
 
 
 def percent_of(finished: int, total: int) -> float:
-    """How much has ended, 0 to 100, also where a provider counts more than there is."""
+    """How much has ended, from 0 to 100, even if a provider counts more rows than there are."""
     return min(round(100 * finished / total, 1), 100.0) if total else 0.0
 
 
 def counts_of(job: StoredJob) -> Counts:
-    """The rows of a job, by what the provider counts, and by the ledger where rows have moved.
+    """The rows of a job, as the provider counts them, or by the ledger if rows have moved.
 
-    A row counts where it runs now: in its own part, or in that of a retry. Rows that share a
-    request count in proportion to the requests, until their outcome is known.
+    A row counts in the part in which it runs now: its own, or that of a retry. Rows that share a
+    request count in proportion to the requests until their outcome is known.
     """
     newest = job.newest_runs()
     shared = job.ledger.shared()
@@ -27,7 +27,7 @@ def counts_of(job: StoredJob) -> Counts:
         return counts
     first = [(part, run) for part, run in newest if not part.retry_round]
     total = job.rows
-    if total is None:  # a batch made elsewhere, of which nothing else is known yet
+    if total is None:  # made elsewhere, and nothing else is known yet
         total = sum((run.total if run else 0) or part.requests for part, run in first)
     counts = Counts(total=total, completed=0, failed=0)
     rows_of = None
@@ -36,12 +36,12 @@ def counts_of(job: StoredJob) -> Counts:
     for part, run in newest:
         rows = None if rows_of is None else rows_of.get(part.number, {})
         if rows is not None and sum(rows.values()) != part.requests:
-            _add_outcomes(counts, rows)  # the others of this part run elsewhere now
+            _add_outcomes(counts, rows)  # the part's other rows run elsewhere now
         elif run is not None:
             counts.completed += run.completed
             counts.failed += run.failed
     without_request = {} if rows_of is None else rows_of.get(0, {})
-    if shared:  # until its answer is read, a shared row is as far as the requests are
+    if shared:  # until its answer is read, it counts like the requests
         requests = max(1, total - shared - sum(without_request.values()))
         counts.completed += shared * counts.completed // requests
         counts.failed += shared * counts.failed // requests

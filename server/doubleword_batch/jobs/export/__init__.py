@@ -1,1 +1,1 @@
-"""The source joined to its answers: as a file, or behind a query."""
+"""The source joined to its answers: written to a file, or queried."""

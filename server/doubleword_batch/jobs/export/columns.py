@@ -1,10 +1,10 @@
-"""How the columns of a table of answers are called.
+"""The names of the columns in a table of answers.
 
-The answer's columns have plain names, as the schema or the kind of answer says, and so have the
-ledger's. A column of the source of the same name becomes `source_` and the name. A source that is
-itself such a table, of an earlier job, has a `custom_id`, an `outcome` and an `error` of that job:
-they are left out unless the prompt speaks of them, so that tables of tables do not grow wider. What
-it says there of an answer's origin is about the earlier one, and is called `source_origin`.
+The answer's columns have plain names, from the schema or the kind of answer, and so have the
+ledger's. A column of the source with the same name gets `source_` in front. If the source is itself
+the table of an earlier job, its `custom_id`, `outcome` and `error` columns are left out unless the
+prompt mentions them, so that tables of tables do not grow wider. Its `origin` column is about the
+earlier answers and becomes `source_origin`.
 """
 
 import re
@@ -16,14 +16,14 @@ from doubleword_batch.jobs.extra_columns import EXTRA_COLUMNS, extra_columns, to
 
 LEDGER = ("custom_id", "outcome", "error")
 MODEL = "model"
-"""The column that says whose answer a row has, of a job with a cascade."""
+"""For a job with a cascade: the column that says which model's answer a row has."""
 
 ORIGIN = "origin"
-"""The column that says from where an answer is that was not asked for."""
+"""The column that says where an answer comes from if the row sent no request of its own."""
 
 TOOLS = ("tool_name", "tool_arguments", "tool_calls")
 TOOL_ARGUMENT = "tool_arguments."
-"""How the column of one argument begins, such as `tool_arguments.day`."""
+"""How the column of a single argument begins, such as `tool_arguments.day`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,14 @@ class Columns:
     """The names of one table.
 
     Attributes:
-        given: the name in the table of each column of the source that is in it, in order.
-        own: the same of `LEDGER`, of `MODEL` where there is a cascade, and of the kinds of answer
-            that the job can have.
-        properties: the same of each property of the response_schema, in the schema's order. One
-            that is called like a column of the ledger is `answer_` and the name.
+        given: name in the table by name in the source, for the source's columns in the table, in
+            order.
+        own: the same for the columns of `LEDGER`, `MODEL` if there is a cascade, and the kinds of
+            answer that the job can have.
+        properties: the same for each property of the response_schema, in the schema's order. A
+            property with the name of a ledger column gets `answer_` in front.
         schemas: the JSON Schema of each property.
-        made: the columns that the properties make, in order.
+        made: the columns of the properties, in order.
         kinds: the kinds of answer, such as `answer`, `embedding` or `tool_arguments.day`.
     """
 
@@ -59,17 +60,17 @@ class Columns:
 
     @property
     def answers(self) -> list[str]:
-        """Those that hold the answer: of a job with a response_schema, its properties."""
+        """The columns that hold the answer: with a response_schema, its properties."""
         return list(self.properties.values()) or [self.own[kind] for kind in self.kinds]
 
     @property
     def renamed(self) -> dict[str, str]:
-        """Columns of the source that are called otherwise in the table."""
+        """The source's columns that have another name in the table."""
         return {name: column for name, column in self.given.items() if name != column}
 
 
 def table_columns(given: Sequence[str], spec: dict[str, Any], endpoint: str) -> Columns:
-    """The names for a source with these columns and a job with this spec."""
+    """The names for a source with these columns and a job with this spec and endpoint."""
     schema: dict[str, Any] = spec.get("response_schema") or {}
     schemas: dict[str, Any] = schema.get("properties") or {}
     kinds = _kinds(spec, endpoint)
@@ -106,7 +107,7 @@ def _kinds(spec: dict[str, Any], endpoint: str) -> tuple[str, ...]:
 
 
 def _free(name: str, taken: set[str], prefix: str) -> str:
-    """The name if it is free, else with the prefix, else also with a number; it is taken then."""
+    """Take the name if it is free, or else with the prefix, or else with a number, too."""
     column = name
     if name.lower() in taken and not name.startswith(prefix):
         column = prefix + name
@@ -116,7 +117,7 @@ def _free(name: str, taken: set[str], prefix: str) -> str:
 
 
 def free_name(name: str, taken: Collection[str]) -> str:
-    """The name, with a number where these, in lower case, have it already."""
+    """The name, with a number if it is among those taken, which are in lower case."""
     free, number = name, 2
     while free.lower() in taken:
         free, number = f"{name}_{number}", number + 1
@@ -131,7 +132,7 @@ def _is_table_of_answers(given: Sequence[str]) -> bool:
 
 
 def _unused(spec: dict[str, Any]) -> list[str]:
-    """The ledger's columns of an earlier job that the prompt does not speak of."""
+    """The ledger's columns of an earlier job that the prompt does not mention."""
     texts = f"{spec.get('prompt')} {spec.get('system')}"
     used = {spec.get("id_column"), spec.get("image_column")}
     return [
@@ -141,13 +142,13 @@ def _unused(spec: dict[str, Any]) -> list[str]:
     ]
 
 
-# Names of columns for SQL, which does not tell upper case from lower
+# Column names for SQL, in which case does not matter
 
 
 def distinct_names(columns: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
-    """The names, later ones that differ from an earlier one by case only with a number.
+    """The names; one that differs from an earlier name only by case gets a number.
 
-    An object of JSON may have a field without a name: it is called after its place, as in sources.
+    A JSON object may have a field without a name: it is named by its position, as in sources.
     """
     seen = {name.lower() for name in taken}
     names: list[str] = []

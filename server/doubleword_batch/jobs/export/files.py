@@ -1,4 +1,4 @@
-"""Writing the table of answers: a file appears whole or not at all."""
+"""Writes the table of answers; the file appears complete or not at all."""
 
 import codecs
 import csv
@@ -38,16 +38,16 @@ _encode = msgspec.json.Encoder().encode
 
 
 def format_of(path: Path, asked: Format | None, job: str | None = None) -> Format:
-    """The format that was asked for, else the one that the file's name says, else jsonl.
+    """The format asked for, or else the one that the file's name says, or else jsonl.
 
     Args:
         path: the table to write.
-        asked: None for what the path says.
-        job: whose table it is, where that is known: an error can then say the call to make.
+        asked: the format asked for; None to go by the path.
+        job: the job's name if it is known, so that an error can name the call to make.
 
     Raises:
-        ConfigError: code `no_extra`: what writes this format is not installed.
-        InputError: the name says a format that is not written, or another than was asked for.
+        ConfigError: code `no_extra`: the package that writes this format is not installed.
+        InputError: the file's name says a format that cannot be written, or not the one asked for.
     """
     chosen = _named_format(path, asked)
     if chosen == "parquet" and not is_installed("duckdb"):
@@ -68,7 +68,7 @@ def _named_format(path: Path, asked: Format | None) -> Format:
         return asked
     if asked is not None:
         raise InputError(
-            f"The path ends in {suffix} and the format is {asked}.",
+            f"The path ends in {suffix}, but the format is {asked}.",
             hint=f"Let the path end in .{asked}, or leave the format out.",
         )
     if named is None:
@@ -84,8 +84,8 @@ class WrittenTable:
     """What was written.
 
     Attributes:
-        rows: of the table.
-        apostrophes: cells of a CSV, names of columns included, that got one in front.
+        rows: number of rows.
+        apostrophes: number of CSV cells, including column names, that got an apostrophe in front.
     """
 
     rows: int
@@ -101,22 +101,22 @@ def write_table(
     bom: bool = False,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> WrittenTable:
-    """Write the table. It appears whole or not at all.
+    """Write the table; the file appears complete or not at all.
 
     Args:
         table: what to write.
         target: an output file of the caller's, or a path in the state directory.
         table_format: jsonl, csv or parquet.
-        formulas: for csv: whether text may become a formula in a spreadsheet. Otherwise cells and
-            names of columns that a spreadsheet could take for one get an apostrophe in front, so
-            that no row and no model runs anything in the program that opens the table.
-        bom: for csv: whether it begins with a byte order mark, by which Excel knows UTF-8.
-        cancelled: asked at every row; True ends the writing and leaves nothing.
+        formulas: for csv: whether text may be a formula in a spreadsheet. If not, cells and column
+            names that a spreadsheet could take for a formula get an apostrophe in front, so that
+            neither a row nor a model can run anything in the program that opens the table.
+        bom: for csv: whether the file begins with a byte order mark, by which Excel detects UTF-8.
+        cancelled: called at every row; True stops the writing and leaves no file.
 
     Raises:
         ConfigError: code `no_extra`: parquet needs a package of the extra `data`.
         InputError: as `OutputFile.check`.
-        StoreError: `disk_full` or another failure to write; the target is then as it was before.
+        StoreError: `disk_full` or another failure to write; the target is unchanged.
     """
     failpoint("export.begin")
     with (
@@ -140,7 +140,7 @@ def write_table(
 def _write_parquet(
     table: Rows, target: Path | OutputFile, output: BinaryIO, cancelled: Callable[[], bool]
 ) -> int:
-    """DuckDB writes to names alone, so it writes in the state directory; that is copied."""
+    """DuckDB writes only to named files, so it writes in the state directory; then we copy."""
     from doubleword_batch.jobs.export.parquet import write_parquet
 
     folder = target.job.folder if isinstance(target, OutputFile) else target.parent
@@ -181,10 +181,10 @@ def _write_csv(
 
 
 class _Records:
-    """Takes records of a csv writer and ends them with a line feed.
+    """Takes a csv writer's records and ends them with a line feed.
 
-    A writer that is told to end them so leaves a lone carriage return unquoted, and readers take
-    it for the end of a record.
+    If the csv writer itself ended them so, it would not quote a field with a lone carriage return,
+    which readers take for the end of a record.
     """
 
     def __init__(self, output: BinaryIO) -> None:

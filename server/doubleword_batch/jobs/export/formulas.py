@@ -1,9 +1,9 @@
-"""Cells of a CSV table that no spreadsheet takes for a formula, wherever it cuts the line.
+"""Makes CSV cells that no spreadsheet takes for a formula, wherever it splits the line.
 
-A spreadsheet runs a cell that begins with `=`, `+`, `-` or `@`, in full width too, whatever blanks
-and unseen characters stand before it. Where it expects semicolons it knows nothing of our commas
-and quotes: it cuts at every semicolon, tab and line break, so each piece of a text may be a cell.
-The scripts of the skill have the same rules (`batchkit/answer_table.py`).
+A spreadsheet runs a cell that begins with `=`, `+`, `-` or `@`, also as full-width characters or
+after blanks and invisible characters. If it expects semicolons, it ignores our commas and quotes
+and splits at every semicolon, tab and line break, so each piece of a text may become a cell. The
+skill's scripts follow the same rules (`batchkit/answer_table.py`).
 """
 
 import re
@@ -32,14 +32,14 @@ class HarmlessCells:
     """Makes cells that no spreadsheet takes for a formula.
 
     Attributes:
-        apostrophes: cells that got one, in front or before a piece.
+        apostrophes: number of cells that got one, in front or before a piece.
     """
 
     def __init__(self) -> None:
         self.apostrophes = 0
 
     def __call__(self, value: Any) -> str:
-        """The cell's text, with an apostrophe before whatever could be run."""
+        """The cell's text, with an apostrophe before every piece that could be run."""
         text = as_text(value)
         if not text or isinstance(value, int | float):
             return text
@@ -60,6 +60,6 @@ def _marked(found: re.Match[str]) -> str:
 
 
 def _is_line_of_text(piece: str) -> bool:
-    """Whether it is a list's item that calls nothing, or a rule of signs."""
+    """Whether a piece is a list item that calls no function, or a line of signs such as `---`."""
     calls = bool(_CALL.search(piece)) or ("|" in piece and "!" in piece)
     return bool(_RULE.fullmatch(piece)) or (bool(_ITEM.match(piece)) and not calls)

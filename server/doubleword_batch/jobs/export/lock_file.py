@@ -1,8 +1,8 @@
-"""The lock file beside a table of answers: what made it, small enough to be kept with it.
+"""The lock file beside a table of answers: a small record of how the table was made.
 
-`answers.csv` gets `answers.lock.json`: the source and its fingerprint, what was asked, of which
-model, at which provider and price, by which versions, and what came of it. It holds no row and no
-secret. `locked_run.py` reads it back.
+`answers.csv` gets `answers.lock.json`: the source and its fingerprint, what was asked, the model,
+the provider and price, the versions of the software, and the outcomes. It holds no rows and no
+secrets. `locked_run.py` reads it back.
 """
 
 import os
@@ -51,7 +51,7 @@ class LockedTable(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LockedSource(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where the rows came from; no location for rows that lay in no file.
+    """Where the rows came from; no location if they were not in a file.
 
     Attributes:
         location: relative to the lock file's folder, or absolute.
@@ -67,8 +67,8 @@ class LockedRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was asked of each row.
 
     Attributes:
-        run: what tells a new run of the same work from the run before it.
-        left_out: places of secrets that the lock file does not hold.
+        run: a mark that distinguishes a new run of the same work from earlier runs.
+        left_out: places of the secrets that were left out of the lock file.
     """
 
     model: _Name
@@ -88,7 +88,7 @@ class LockedRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LockedPrice(msgspec.Struct, frozen=True, omit_defaults=True):
-    """US dollars for a million tokens, and the date on which they were read."""
+    """US dollars per million tokens, and the date of the price."""
 
     date: _Name
     input_usd: Decimal
@@ -104,7 +104,7 @@ class LockedProvider(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LockedJob(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The job and what came of it."""
+    """The job and its outcomes."""
 
     name: _Name
     fingerprint: _Name
@@ -123,9 +123,9 @@ class Lock(msgspec.Struct, frozen=True, omit_defaults=True):
     """A lock file.
 
     Attributes:
-        doubleword_batch_lock: the version of the format, and what a lock file is known by.
-        versions: of the packages that made the table.
-        request: None for a batch that was made elsewhere.
+        doubleword_batch_lock: the version of the format; by this field a lock file is recognised.
+        versions: the versions of the packages that made the table.
+        request: what was asked; None for a batch that was made elsewhere.
     """
 
     doubleword_batch_lock: _Count
@@ -146,7 +146,7 @@ def lock_beside(table: Path) -> Path:
 
 
 def read_lock(path: Path) -> Lock:
-    """Read a lock file, whoever wrote it, in an editor that puts a byte order mark before it, too.
+    """Read a lock file, which anybody may have written, perhaps with a byte order mark in front.
 
     Args:
         path: resolved and allowed.
@@ -163,7 +163,7 @@ def read_lock(path: Path) -> Lock:
 
 
 def versions() -> dict[str, str]:
-    """The versions that a table is made by."""
+    """The versions of the software that makes tables."""
     return {_PACKAGE: version(_PACKAGE), "python": platform.python_version()}
 
 
@@ -176,18 +176,18 @@ def write_lock(
     query: str | None = None,
     failed: Callable[[str], None],
 ) -> Path | None:
-    """Write the lock file beside a table that was just written; a failure leaves the table alone.
+    """Write the lock file beside a table that was just written; a failure does not raise.
 
     Args:
-        job: whose table it is.
+        job: the table's job.
         table: the table.
         table_format: jsonl, csv or parquet.
-        results: what came of the job.
-        query: the SELECT of which the table holds the rows.
-        failed: told, in words, why there is no lock file.
+        results: the job's results.
+        query: the SELECT whose rows the table holds; None for the whole table.
+        failed: called with a sentence that says why there is no lock file.
 
     Returns:
-        Its path; None where it could not be written.
+        The lock file's path; None if it could not be written.
     """
     beside = lock_beside(table.path)
     try:
@@ -215,7 +215,7 @@ def _holds(path: Path, content: bytes) -> bool:
 
 
 def _may_replace(job: StoredJob, table: OutputFile, path: Path) -> bool:
-    """Whether a lock file that this job did not write may be replaced: as its table was."""
+    """Whether a lock file that this job did not write may be replaced, by its table's rules."""
     if not path.exists():
         return False
     try:
@@ -254,7 +254,7 @@ def _lock_of(job: StoredJob, folder: Path, table: LockedTable, results: Results)
 
 
 def price_of(job: StoredJob) -> LockedPrice | None:
-    """The price of a job's model in its window, where it is on file."""
+    """The price of a job's model in its window; None if it is not on file."""
     prices = job.workspace.prices
     price = None if prices is None else prices.price(job.model, job.window)
     if prices is None or price is None:
@@ -294,7 +294,7 @@ def _source(job: StoredJob, spec: dict[str, Any], folder: Path) -> LockedSource:
 
 
 def _portable(job: StoredJob, location: str, folder: Path) -> str:
-    """A location from the lock file's folder, where the two lie together."""
+    """A location relative to the lock file's folder if it is in or near it, else absolute."""
     if location.startswith("job:"):
         return location
     roots = job.workspace.roots
@@ -302,6 +302,6 @@ def _portable(job: StoredJob, location: str, folder: Path) -> str:
     absolute = roots.absolute(path)
     shown = absolute.as_posix()
     if any(above in absolute.parents for above in (folder, roots.absolute(""))):
-        with suppress(ValueError):  # another drive of Windows
+        with suppress(ValueError):  # on another Windows drive
             shown = Path(os.path.relpath(absolute, folder)).as_posix()
     return shown if selection is None else f"{shown}::{selection}"

@@ -1,7 +1,7 @@
-"""What of a request is a secret: it stays out of files that people hand on.
+"""Finds the secrets in a request, which must stay out of files that people hand on.
 
-A tool that the model may call can carry a token, and an address a password. They are known by the
-name that they stand under, or by their form; what is doubtful counts as one.
+A tool that the model may call can hold a token, and an address a password. They are recognised by
+the name of their field or by their form; in doubt, a value counts as a secret.
 """
 
 import re
@@ -25,7 +25,7 @@ _USER_OF_ADDRESS = re.compile(r"(?<=://)[^\s/@?#]*@")
 
 
 def masked(value: Any) -> tuple[Any, list[str]]:
-    """The value without what is a secret, and the places from which something was taken.
+    """The value without its secrets, and the places where they were.
 
     Args:
         value: anything that JSON holds.
@@ -35,7 +35,7 @@ def masked(value: Any) -> tuple[Any, list[str]]:
 
 
 def masked_text(text: str) -> str:
-    """A text without keys, tokens, and users and passwords of addresses."""
+    """A text without keys, tokens, and the users and passwords in addresses."""
     return _USER_OF_ADDRESS.sub(f"{MASK}@", _FORMS.sub(MASK, text))
 
 
@@ -66,5 +66,5 @@ def _masked(value: Any, place: str, found: list[str]) -> Any:
 
 
 def _is_schema(value: Any) -> bool:
-    """Whether it only describes a value, as a tool's parameter called `token` does."""
+    """Whether it is a schema that only describes a value, such as a tool's parameter `token`."""
     return isinstance(value, dict) and isinstance(cast("dict[str, Any]", value).get("type"), str)

@@ -1,8 +1,8 @@
-"""A file that a job writes outside the state directory, and what it may replace there.
+"""A file that a job writes outside the state directory, and which files it may replace.
 
-The table that this job wrote there before, and that nobody has changed since, is replaced without
-asking. With `overwrite` any unchanged table of ours is; a file that is not ours, or not any more,
-is replaced only for a person who asks for it.
+A table that this job wrote there before is replaced without asking if nobody has changed it since.
+With `overwrite`, any unchanged table of ours is replaced. A file that is not ours, or was changed,
+is replaced only if a person asks for it.
 """
 
 import hashlib
@@ -33,8 +33,8 @@ class OutputFile:
 
     Attributes:
         path: resolved, inside the roots.
-        job: which job writes it.
-        overwrite: whether the caller asked to replace what is there.
+        job: the job that writes it.
+        overwrite: whether the caller asked to replace an existing file.
     """
 
     path: Path
@@ -42,10 +42,10 @@ class OutputFile:
     overwrite: bool
 
     def check(self) -> bool:
-        """Whether a file stands there that may be replaced; reads it whole if a job wrote it.
+        """Whether there is a file that may be replaced; reads all of it if a job wrote it.
 
         Raises:
-            InputError: code `output_exists`: it may not be replaced.
+            InputError: code `output_exists`: there is a file that may not be replaced.
         """
         if not self.path.exists():
             return False
@@ -56,10 +56,10 @@ class OutputFile:
 
     @contextmanager
     def writing(self, then: str = TRY_AGAIN) -> Generator[BinaryIO]:
-        """Open it for writing; on leaving, it gets its name if that is still allowed.
+        """Open it for writing; on leaving, the file gets its name if that is still allowed.
 
         Args:
-            then: what to do when it could not be written and the reason is gone.
+            then: what to do once the reason why it could not be written is gone.
 
         Raises:
             InputError: as `check`.
@@ -82,7 +82,7 @@ class OutputFile:
         written.forget_older(self.path, sha256)
 
     def _publish(self, file: AtomicFile, *, is_replaced: bool) -> None:
-        """Give the file its name; what was put there since the check is checked too, once."""
+        """Give the file its name; if a file has appeared there since the check, check it once."""
         try:
             file.publish(overwrite=is_replaced)
         except InputError:
@@ -92,7 +92,7 @@ class OutputFile:
 
 
 def output_file(job: "StoredJob", path: str | PathLike[str], *, overwrite: bool) -> OutputFile:
-    """Check an output path of a job; may read the file that is there.
+    """Check an output path of a job; this may read an existing file.
 
     Raises:
         InputError: code `output_exists` (also for the job's own source), or as `Roots.writable`.
@@ -105,12 +105,12 @@ def output_file(job: "StoredJob", path: str | PathLike[str], *, overwrite: bool)
 
 
 def refuse_source(path: Path, source: object, roots: "Roots") -> None:
-    """Refuse an output path that is a file which the rows come from.
+    """Refuse an output path that is the file the rows come from.
 
     Args:
         path: the output path, resolved.
-        source: where the rows come from; anything but a location has no file.
-        roots: the folders in which it is looked for.
+        source: where the rows come from; only a location, as text, can be a file.
+        roots: the folders that a location may lead to.
 
     Raises:
         InputError: code `output_exists`.
@@ -121,11 +121,11 @@ def refuse_source(path: Path, source: object, roots: "Roots") -> None:
 
     try:
         files = roots.matches(parse_location(source, roots).path)
-    except InputError:  # it is gone, so it cannot be this one
+    except InputError:  # the source is gone, so it is not this file
         return
     if any(file.samefile(path) for file in files):
         raise InputError(
-            f"{path} is the source of the rows, and the table of answers would take its place.",
+            f"{path} is the source of the rows, and the table of answers would replace it.",
             hint="Give another output path.",
             code="output_exists",
         )
@@ -134,9 +134,9 @@ def refuse_source(path: Path, source: object, roots: "Roots") -> None:
 def output_path(
     ws: "Workspace", path: str | PathLike[str], *, overwrite: bool, source: object = None
 ) -> Path:
-    """Check an output path whose job is not known yet, before any work is spent on it.
+    """Check an output path before its job is known, so that no work is wasted.
 
-    What some job wrote there passes: whether it is the same one is seen once there is a job.
+    A file that any job wrote passes; whether it was the same job is checked once there is one.
 
     Raises:
         InputError, StoreError: as `output_file`.
@@ -149,11 +149,11 @@ def output_path(
 
 
 def _refuse(ws: "Workspace", path: Path, writer: int | None, *, overwrite: bool) -> None:
-    """Refuse to replace what another job wrote, or nobody of ours."""
+    """Refuse to replace a file that another job wrote, or that none of our jobs wrote."""
     if writer is None and ws.roots.is_for_agent:
         raise InputError(
-            f"{path} is not a table that doubleword-batch wrote, or it was changed since. It was "
-            "left as it is.",
+            f"{path} is not a table that doubleword-batch wrote, or it has been changed since. It "
+            "was left as it is.",
             hint="Give another output path. A person can replace it on the command line, with "
             "--overwrite.",
             code="output_exists",
@@ -163,7 +163,7 @@ def _refuse(ws: "Workspace", path: Path, writer: int | None, *, overwrite: bool)
 
 
 class _Hashed(io.RawIOBase):
-    """Passes what is written on and hashes it; closing it leaves the file open."""
+    """Passes on what is written and hashes it; closing it leaves the file open."""
 
     def __init__(self, stream: BinaryIO) -> None:
         super().__init__()

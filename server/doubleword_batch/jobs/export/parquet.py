@@ -1,20 +1,20 @@
 """The table of answers as Parquet.
 
-DuckDB writes it, from a temporary file of JSON Lines beside it: streaming, in source order. The
-types are those that the values have; nothing is guessed from the looks of a text.
+DuckDB writes it from a temporary JSON Lines file beside it: streaming, in source order. Types
+follow the values; nothing is guessed from what a text looks like.
 
-- text is VARCHAR, also where it looks like a number or a date;
-- whole numbers are BIGINT, numbers DOUBLE, true and false BOOLEAN, bytes BLOB;
-- a column of a response_schema has the type that its schema names, also while it is empty;
-- everything else, and columns of mixed types, are VARCHAR: lists and objects as JSON; numbers, too,
-  where their type would lose digits of them. The texts are those of a prompt and of a CSV table,
-  not DuckDB's own (1e-07, 10000000000000000.0);
-- embeddings are lists of FLOAT. Where all have one length n, readers built on Apache Arrow see
-  lists of the fixed length n; Parquet itself has none, so DuckDB shows FLOAT[], which casts to
-  FLOAT[n]. It is not written as one: DuckDB 2.0 writes nulls of that type so that Arrow cannot read
-  the file. What knows such lists (pyarrow, polars, pandas, DataFusion) finds the Arrow types of all
-  columns in the file's metadata: an IPC message in base64, a FlatBuffer of the tables Message,
-  Schema and Field in Arrow's `format/*.fbs`.
+- text is VARCHAR, even if it looks like a number or a date;
+- whole numbers are BIGINT, other numbers DOUBLE, true and false BOOLEAN, bytes BLOB;
+- a column of a response_schema has the type that its schema names, even if it is empty;
+- everything else, and columns of mixed types, are VARCHAR: lists and objects as JSON; also numbers
+  if their type would lose digits. The texts are the same as in a prompt and in a CSV table, not
+  DuckDB's own (1e-07, 10000000000000000.0);
+- embeddings are lists of FLOAT. If all have the same length n, readers built on Apache Arrow see
+  lists of the fixed length n. Parquet itself has no such type, so DuckDB shows FLOAT[], which can
+  be cast to FLOAT[n]. We do not write FLOAT[n], because DuckDB 2.0 writes nulls of that type in a
+  way that Arrow cannot read. Readers that know such lists (pyarrow, polars, pandas, DataFusion)
+  find the Arrow types of all columns in the file's metadata: an IPC message in base64, a FlatBuffer
+  of the tables Message, Schema and Field in Arrow's `format/*.fbs`.
 """
 
 import glob
@@ -33,14 +33,14 @@ from doubleword_batch.jobs.store.worker_threads import AbandonedError
 from doubleword_batch.sources.parquet import duckdb_connection
 
 ABOUT = "doubleword_batch"
-"""The key of the file's metadata under which it says, in JSON, from what it was made."""
+"""The key in the file's metadata for a JSON object that says what the file was made from."""
 
 _GROUP_BYTES = 8 << 20  # DuckDB holds several groups: with larger ones memory grows with the rows
 _FEWEST_ROWS, _MOST_ROWS = 2_048, 122_880  # of a row group; DuckDB's vector, and its default
 _LONGEST_LINE_BYTES = 1 << 20
 _BUFFER_BYTES = 1 << 20
 _BIGINT = 1 << 63
-_EXACT = 1 << 53  # up to this a DOUBLE holds every integer
+_EXACT = 1 << 53  # a DOUBLE holds every integer up to this
 
 _OF_SCHEMA = {"string": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}
 _OF_VALUES: dict[frozenset[type[object]], str] = {
@@ -58,11 +58,11 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def write_parquet(table: Rows, path: Path, cancelled: Callable[[], bool]) -> int:
-    """Write the table; returns its rows.
+    """Write the table; return the number of rows.
 
     Raises:
         ConfigError: code `no_extra`.
-        OSError: the disk does not take the temporary file.
+        OSError: the temporary file could not be written.
         StoreError: code `disk_full` or `not_written`: DuckDB could not write.
     """
     duck = duckdb_connection("A Parquet table")
@@ -93,7 +93,7 @@ def write_parquet(table: Rows, path: Path, cancelled: Callable[[], bool]) -> int
 
 
 class _Column:
-    """A column of the table, its name in the file, and what its values turned out to be."""
+    """A column of the table: its name in the file, and the types of the values seen so far."""
 
     def __init__(self, source: str, name: str, schema: Any) -> None:
         self.source = source
@@ -106,7 +106,7 @@ class _Column:
         self._is_long = self._is_too_large = False
 
     def see(self, value: Any) -> Any:
-        """Take note of a value; what to write of it."""
+        """Take note of a value's type; return what to write for the value."""
         kind: type[object] = value.__class__
         self._kinds.add(kind)
         if kind in _NESTED and not self.is_vector:
@@ -120,12 +120,12 @@ class _Column:
         return value
 
     def is_text_after_all(self) -> bool:
-        """Whether values were written in a type that the column has not, as others in it show."""
+        """Whether floats or vectors were written as they are, though the column became text."""
         has_others = float in self._kinds or (self.is_vector and list in self._kinds)
         return has_others and self.type() == "VARCHAR"
 
     def type(self) -> str:
-        """The SQL type that holds all values."""
+        """The SQL type that can hold all values."""
         kinds = frozenset(self._kinds - {type(None)})
         if self.is_vector:
             # None stands for a number that JSON cannot hold.
@@ -141,18 +141,18 @@ class _Column:
         return _OF_VALUES.get(kinds, "VARCHAR")
 
     def selected(self, key: str) -> str:
-        """The column in the SELECT, out of the temporary file's column `key`."""
+        """The column in the SELECT, made from the temporary file's column `key`."""
         value = f"from_base64({key})" if self.type() == "BLOB" else key
         return f"{value} AS {quoted_identifier(self.name)}"
 
     def length(self) -> int | None:
-        """The length of all vectors, None for what are not vectors or are of several lengths."""
+        """The length of all vectors; None if they differ in length or are not vectors."""
         if self.type() != "FLOAT[]" or len(self._lengths) != 1:
             return None
         return max(self._lengths) or None
 
     def read_as(self) -> str:
-        """The SQL type by which the temporary file is read."""
+        """The SQL type as which the temporary file's column is read."""
         return "VARCHAR" if self.type() == "BLOB" else self.type()
 
     def _type_of_schema(self) -> str | None:
@@ -166,7 +166,7 @@ class _Column:
 def _write_lines(
     table: Rows, columns: list[_Column], path: Path, cancelled: Callable[[], bool]
 ) -> tuple[int, int]:
-    """Write the temporary file, its keys `c0`, `c1`, ...; returns rows and the longest line."""
+    """Write the temporary file with keys `c0`, `c1`, ...; return (rows, longest line in bytes)."""
     keyed = [(f"c{number}", column.source, column.see) for number, column in enumerate(columns)]
     rows = longest = 0
     with path.open("wb", buffering=_BUFFER_BYTES) as output:
@@ -187,7 +187,7 @@ def _copy_of(lines: Path) -> Path:
 
 
 def _write_texts(lines: Path, keys: Sequence[str], cancelled: Callable[[], bool]) -> int:
-    """Write the temporary file again, these columns as texts; returns the longest line."""
+    """Rewrite the temporary file with these columns as texts; return its longest line in bytes."""
     longest = 0
     copy = _copy_of(lines)
     with lines.open("rb") as given, copy.open("wb", buffering=_BUFFER_BYTES) as output:
@@ -236,15 +236,15 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-# The schema that readers built on Apache Arrow look for; every column may hold nulls
+# The schema that readers built on Apache Arrow look for; every column is nullable
 
 _CONTINUES = b"\xff\xff\xff\xff"  # before every IPC message
 _VERSION_5, _IS_SCHEMA = 4, 1
 
 _Write = Callable[[bytearray], int]
-"""Appends a value to a buffer; returns where it begins."""
+"""Appends a value to a buffer and returns where it begins."""
 _Slot = tuple[str, int] | _Write | None
-"""A field of a table: a number with its `struct` format, what to point at, or its default."""
+"""A field of a table: a number with its `struct` format, a value to point at, or the default."""
 
 
 def _arrow_schema(columns: Iterable[tuple[str, str, int | None]]) -> str:
@@ -267,7 +267,7 @@ _TYPES: dict[str, Callable[[int | None], tuple[int, _Write]]] = {
     "BOOLEAN": lambda _: (6, _table()),
     "FLOAT[]": lambda length: (16, _table(("<i", length or 0))),
 }
-"""DuckDB's types as numbers and tables of Arrow's union of types."""
+"""DuckDB's types as (number, table) of Arrow's union of types."""
 
 
 def _field(name: str, kind: tuple[int, _Write], length: int | None) -> _Write:
@@ -276,7 +276,7 @@ def _field(name: str, kind: tuple[int, _Write], length: int | None) -> _Write:
     return _table(_text(name), ("<B", 1), ("<B", number), described, None, _vector(inner))
 
 
-# FlatBuffers: little endian, every number at a multiple of its size, what is pointed at lies behind
+# FlatBuffers: little endian, numbers aligned to their size, pointers lead forward
 
 
 def _table(*slots: _Slot) -> _Write:

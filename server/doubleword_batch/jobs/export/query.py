@@ -1,13 +1,13 @@
 """Read-only SQL over the table of answers.
 
-One table, `results`, with the columns that an export has (nested values as JSON) and `row_number`.
-A column of text in which every value is a number counts as numbers.
+There is one table, `results`, with the columns of an export (nested values as JSON) and
+`row_number`. A text column whose values are all numbers counts as a column of numbers.
 
-The statement may come from an agent that was talked into it. It is one SELECT that can reach
-nothing else, and runs in a process of its own, bounded in memory, in time, in the size of every
-value, and in what comes back.
+The statement may come from an agent that was talked into it. It has to be one SELECT, cannot reach
+anything else, and runs in a process of its own, with limits on memory, time, the size of every
+value, and the size of the result.
 
-What it reads is a database made of each table (`query_database.py`). Other jobs are tables by their
+It reads databases made from the tables (`query_database.py`). Other jobs are tables with the jobs'
 names.
 """
 
@@ -41,7 +41,7 @@ from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.replies import QueryResult
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 
-# Such a join depends on columns that the statement does not name, and SQLite does not tell them.
+# Such a join depends on columns that the statement does not name, and SQLite does not report them.
 _JOINS_BY_NAME = re.compile(r"\b(?:using|natural)\b", re.IGNORECASE)
 _SECONDS = 10.0
 _COLUMNS_NAMED = 30
@@ -62,7 +62,7 @@ _TOO_MUCH_MEMORY = f"it needs more than {MEMORY_BYTES >> 20} MiB of memory"
 
 
 OtherTables = Mapping[str, tuple[Table, Path]]
-"""Further tables of a statement by name: what each holds, and the folder of its database."""
+"""A statement's other tables by name: what each holds, and the folder of its database."""
 
 
 def query_table(
@@ -78,19 +78,20 @@ def query_table(
 
     Args:
         table: what `results` holds.
-        folder: where the database lies that is made for it and kept.
+        folder: where the database made for it is kept.
         sql: the statement.
-        others: tables that it may read besides.
-        all_rows: give every row with whole cells, however many there are: for programs.
-        cancelled: asked while working; True ends it.
+        others: other tables that it may read.
+        all_rows: return every row with whole cells, however many there are, for programs.
+        cancelled: called during the work; True stops it.
 
     Returns:
-        At most about 1,200 bytes of JSON and `total` up to 100,000, unless all rows are wanted.
+        Rows of at most about 1,200 bytes of JSON, and `total` up to 100,000, unless all rows are
+        wanted.
 
     Raises:
         InputError: code `invalid_query`: not a SELECT, an error in it, too slow, or a value too
             large.
-        StoreError: the disk does not take the database, or no process can be started.
+        StoreError: the database cannot be written, or no process can be started.
     """
     with _running(table, folder, sql, others or {}, cancelled) as select:
         found = select(None if all_rows else _SHOWN)
@@ -109,7 +110,7 @@ def query_rows(
     others: OtherTables | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> QueryResult:
-    """Run one SELECT as `query_table` does, and give its first `most` rows for a person's eyes.
+    """Run one SELECT as `query_table` does, and return its first `most` rows for a person.
 
     Cells are cut at 400 characters, and `total` counts up to 100,000. Errors are those of
     `query_table`.
@@ -136,7 +137,7 @@ def write_query(
 ) -> tuple[QueryResult, WrittenTable]:
     """Run one SELECT as `query_table` does, and write all its rows as `write_table` does.
 
-    They are whole, and stream.
+    The rows are whole and are streamed.
 
     Returns:
         The first rows, as `query_table` returns them (`total` counts all), and what was written.
@@ -161,7 +162,7 @@ def _running(
     others: OtherTables,
     cancelled: Callable[[], bool],
 ) -> Generator[Callable[[Shown | None], Selection]]:
-    """What runs the statement in a child process, over databases with the columns that it reads."""
+    """Run the statement in a child process, over databases that have the columns it reads."""
     tables = {"main": (table, folder), **others}
     widest = max(len(each.columns) for each, _ in tables.values())
     bounds = Bounds(_SECONDS, _VALUE_BYTES, _ROW_BYTES, _SQL_BYTES, widest + 64)
@@ -186,7 +187,7 @@ def _running(
 
 
 class _WrittenRows:
-    """A result as `write_table` takes it, which remembers its first rows and counts them all."""
+    """A result in the form that `write_table` takes; keeps the first rows and counts all rows."""
 
     embedding_column = None
 
@@ -243,10 +244,9 @@ _NO_COLUMN = re.compile(r"no such column: ((?:\w+\.)?(\w+))$")
 
 
 def with_nearest_column(sql: str, error: InputError) -> str:
-    """The statement with the nearest column in the place of one that does not exist.
+    """The statement with a column that does not exist replaced by the nearest one.
 
-    Where that is not what is wrong, a statement that shows what there is: the same one would fail
-    again.
+    If something else is wrong, a statement that shows some rows, as the same one would fail again.
     """
     near: str | None = error.details.get("near")
     wrong: str | None = error.details.get("column")
@@ -262,7 +262,7 @@ def with_nearest_column(sql: str, error: InputError) -> str:
 
 
 def _nearest(words: str, table: Table) -> tuple[str, str] | None:
-    """A column that does not exist, as the statement has it, and what it may stand for."""
+    """(a column that does not exist, as the statement has it; the column it may mean) or None."""
     found = _NO_COLUMN.search(words)
     if found is None:
         return None
@@ -304,7 +304,7 @@ def _jsonable(cell: Any) -> Any:
 
 
 def _shaped(names: list[str], found: list[list[Any]], total: int) -> QueryResult:
-    """As much of the result as fits, cells cut only as far as it takes to show every row."""
+    """As much of the result as fits; cells are cut only as far as needed to show every row."""
     columns = _fitting(names)
     kept = [row[: len(columns)] for row in found]
     left = _RESULT_BYTES - len(msgspec.json.encode(columns))

@@ -1,9 +1,8 @@
-"""The database that a query reads: a job's table of answers as SQLite.
+"""The SQLite database that a query reads, made from a job's table of answers.
 
-It lies beside the job's files under one name, and is made again when it is stale. It holds the
-columns that queries have asked for so far, so that counting labels does not copy a table of
-gigabytes. What it was made of is written in it: the version of the ledger and of the source, and
-its columns.
+It is kept with the job's files and made again when it is out of date. It holds only the columns
+that queries have asked for so far, so that counting labels does not copy gigabytes. It records what
+it was made from: the version of the ledger and the source, and its columns.
 """
 
 import re
@@ -26,23 +25,23 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?")
 
 
 def column_names(table: Table) -> list[str]:
-    """How the table's columns are called in SQL, beside `row_number`."""
+    """The names of the table's columns in SQL, apart from `row_number`."""
     return distinct_names(table.columns, taken=(ROW_NUMBER,))
 
 
 def ensure_database(
     needed: Iterable[str], table: Table, folder: Path, cancelled: Callable[[], bool]
 ) -> Path:
-    """A database whose view `results` has at least these columns, as new as the ledger.
+    """An up-to-date database whose view `results` has at least these columns.
 
     Args:
         needed: names as in `column_names`.
-        table: what it is made of.
-        folder: where it lies.
-        cancelled: asked at every row; True ends the making and leaves nothing.
+        table: the table it is made from.
+        folder: where it is kept.
+        cancelled: called at every row; True stops the work and leaves no file.
 
     Raises:
-        StoreError: the disk does not take it.
+        StoreError: it cannot be written.
     """
     path = folder / _DATABASE
     version = table.version()
@@ -58,12 +57,12 @@ def ensure_database(
 
 @contextmanager
 def new_database(path: Path, then: str = TRY_AGAIN) -> Generator[sqlite3.Connection]:
-    """Make a database anew, in one transaction; it gets its name when it is whole.
+    """Make a new database in one transaction; it gets its name when it is complete.
 
-    It can always be made again, so nothing of it has to reach the disk.
+    It can always be made again, so it is not synced to disk.
 
     Raises:
-        StoreError: the disk does not take it; `then` says what to do.
+        StoreError: it cannot be written; `then` says what to do.
     """
     file = AtomicFile(path, private=True)
     try:
@@ -82,7 +81,7 @@ def new_database(path: Path, then: str = TRY_AGAIN) -> Generator[sqlite3.Connect
 
 
 def _columns_of(path: Path, version: str) -> set[str] | None:
-    """The columns of the database that is there; None when it is stale, or none at all."""
+    """The columns of the existing database; None if there is none or it is out of date."""
     if not path.exists():
         return None
     try:
@@ -118,7 +117,7 @@ def _fill(
 
 
 class Cells:
-    """The table's values as SQLite holds them, and which columns of text are all numbers."""
+    """The table's values as SQLite holds them, and which text columns hold only numbers."""
 
     def __init__(self, table: Table, columns: Sequence[str]) -> None:
         self._table = table
@@ -127,18 +126,18 @@ class Cells:
         self._seen: set[str] = set()
 
     def rows(self, cancelled: Callable[[], bool]) -> Iterator[tuple[Any, ...]]:
-        """Row number and values of every row."""
+        """(row number, values...) of every row."""
         for number, row in enumerate(self._table.rows(self._columns), start=1):
             if cancelled():
                 raise AbandonedError
             yield number, *(self.value(name, row[name]) for name in self._columns)
 
     def are_numbers(self) -> list[bool]:
-        """Whether each column is text that is all numbers, once every row was seen."""
+        """Whether each column is text and holds only numbers; known once all rows were read."""
         return [self._maybe_numbers[name] and name in self._seen for name in self._columns]
 
     def value(self, column: str, value: Any) -> Any:
-        """A value as SQLite holds it; nested ones as JSON."""
+        """A value as SQLite holds it; nested values as JSON."""
         if isinstance(value, str):
             if self._maybe_numbers[column] and value:
                 self._seen.add(column)
@@ -146,7 +145,7 @@ class Cells:
             return value
         if value is None:
             return None
-        self._maybe_numbers[column] = False  # it has types of its own
+        self._maybe_numbers[column] = False  # not text
         if isinstance(value, float | bytes):
             return value
         if isinstance(value, int) and -(1 << 63) <= value < 1 << 63:

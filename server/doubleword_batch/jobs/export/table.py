@@ -1,26 +1,26 @@
-"""The table of answers: the source's rows, in source order, with what became of each.
+"""The table of answers: the source's rows, in source order, each with its outcome and answer.
 
 Columns, in this order: the source's own; `custom_id`, `outcome`; the answer; `error`, which says
 why there is no answer or none that can be trusted. The answer is
 
 - `answer`, the model's text;
-- with a response_schema one column for each of its properties (nested values as JSON), and
-  `answer` only for text that does not fit it;
-- where the job offers tools, `tool_name` and `tool_arguments` (parsed) of a row's only call, with a
-  column for each argument that the tools describe (`tool_arguments.day`), or `tool_calls` with all
-  of them where there are several;
+- with a response_schema, one column for each of its properties (nested values as JSON), and
+  `answer` only for text that does not fit the schema;
+- if the job offers tools, `tool_name` and `tool_arguments` (parsed) of a row's only call, with a
+  column for each argument that the tools describe (`tool_arguments.day`); or `tool_calls` with all
+  calls of the row if there are several;
 - `embedding` for embeddings;
-- `model`, before `error`, where a cascade ran: whose answer it is;
-- what else was asked and paid for: `answers`, all of them where `n` is above 1 (`answer` is the
+- `model`, before `error`, if there is a cascade: which model's answer it is;
+- what else was asked and paid for: `answers`, all of them if `n` is above 1 (`answer` is the
   first), `logprobs` as the provider writes them, and `audio` in base64 (`answer` is what it says).
 
-Before `error` stand `mark`, what a person thinks of an answer, and `origin`, from where an answer
-comes that the row did not get by a request of its own; either only where there is one.
+Before `error` there may be `mark`, a person's opinion of an answer, and `origin`, where an answer
+comes from if the row sent no request of its own.
 
-`columns.py` says what they are called where the source has a column of such a name.
+`columns.py` decides the names if the source has columns with the same names.
 
-The source's columns are read from the source. Where it is gone or has changed since the job was
-built, the job's own copy of what the prompt took from the rows stands in for it.
+The source's columns are read from the source. If it is gone or has changed since the job was built,
+the job's own copy of what the prompt took from the rows is used instead.
 """
 
 import hashlib
@@ -65,15 +65,15 @@ _LATE_KEYS_NAMED = 5
 _COLUMNS_NAMED = 12
 
 FETCH_AGAIN = "fetch again; the answers collected so far are kept"
-"""What to do where the disk has not taken the table."""
+"""What to do if the table could not be written."""
 
 
 class Rows(Protocol):
-    """What can be written: a table of answers, or the result of a query over it."""
+    """Rows that can be written: a table of answers, or the result of a query over it."""
 
     @property
     def columns(self) -> list[str]:
-        """Names in order, all of them in every row."""
+        """The names, in order; every row has all of them."""
         ...
 
     @property
@@ -83,12 +83,12 @@ class Rows(Protocol):
 
     @property
     def embedding_column(self) -> str | None:
-        """Name of the column of vectors, None where there is none."""
+        """The name of the column of vectors; None if there is none."""
         ...
 
     @property
     def about(self) -> dict[str, Any]:
-        """What it is and from what it was made, for the metadata of formats that have some."""
+        """What the table was made from, for formats that have metadata."""
         ...
 
     def rows(self) -> Iterator[dict[str, Any]]:
@@ -101,13 +101,13 @@ class Table:
 
     Attributes:
         columns: names in order.
-        answer_columns: those that hold the answer; of a response_schema, in its order.
-        source_columns: those of the source, by their names there; empty where some are left out, or
-            our copy of the rows stands in for it.
-        schemas: the JSON Schema of each column that a response_schema makes.
-        mark_column: name of the column of a person's marks, None while there are none.
-        embedding_column: name of the column of vectors, None where there is none.
-        about: the job, its model and from what it was made; a Parquet file keeps it.
+        answer_columns: the columns that hold the answer; with a response_schema, in its order.
+        source_columns: the source's columns, by their names there; empty if some are left out or
+            our copy of the rows is used.
+        schemas: the JSON Schema of each column that comes from a response_schema.
+        mark_column: name of the column of a person's marks; None if there are none.
+        embedding_column: name of the column of vectors; None if there is none.
+        about: the job, its model and its source; a Parquet file keeps it as metadata.
         has_byte_order_mark: whether the source begins with one.
         warnings: what the reader should know, such as a source that has changed.
     """
@@ -149,18 +149,18 @@ class Table:
                 self.schemas[TOOL_ARGUMENT + name] = schema
         self._has_more = has_origins or bool(self._marks) or self._models is not None
         self.embedding_column = named.own.get("embedding")
-        self._is_text = named.kinds == ("answer",) and not named.properties  # as most are
+        self._is_text = named.kinds == ("answer",) and not named.properties  # as in most jobs
 
     def rows(self, wanted: Iterable[str] | None = None) -> Iterator[Row]:
         """Every row of the job, in source order; each source row exactly once.
 
-        Every column is in every row. JSON rows may have more (keys that the first 1,000 rows lack).
+        Every row has every column. JSON rows may have more (keys that the first 1,000 rows lack).
 
         Args:
-            wanted: columns that are needed; what only others need is not read.
+            wanted: the columns that are needed; None for all. Nothing is read only for others.
 
         Raises:
-            InputError: code `file_changed`: the source was written to meanwhile.
+            InputError: code `file_changed`: the source was changed meanwhile.
         """
         names = set(self.columns if wanted is None else wanted)
         source = self._source if names & self._given.keys() else None
@@ -172,12 +172,12 @@ class Table:
             yield from map(itemgetter(1), joined)
 
     def entries_and_rows(self) -> Iterator[tuple[Entry, Row]]:
-        """Every row as `rows` gives it, whole, with its entry of the ledger."""
+        """Every row as `rows` gives it, with all columns, and its entry in the ledger."""
         with closing(StoredLines(self._job)) as lines:
             yield from self._joined(self._job.ledger.entries(), self._source, lines)
 
     def version(self) -> str:
-        """A value that changes whenever a row could: with the ledger, the source, the columns."""
+        """A value that changes whenever a row may: it covers the ledger, source and columns."""
         facts = (
             self._job.spec,
             self.columns,
@@ -189,7 +189,7 @@ class Table:
         return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
 
     def _stamp(self) -> str:
-        """What changes when the source does; our own copy of it does not."""
+        """A value that changes when the source does; our own copy never changes."""
         if self._source is None:
             return ""
         return "copy" if isinstance(self._source, RowCopy) else stamp_of(self._source.paths)
@@ -237,7 +237,7 @@ class Table:
         return row
 
     def _filled(self, row: Row, entry: RowOutcome, lines: StoredLines | None) -> Row:
-        """The row with our columns; `row` itself, which is nobody else's."""
+        """Add our columns to the row, in place, and return it."""
         row |= self._ours
         own = self._own
         outcome = entry.outcome
@@ -261,7 +261,7 @@ class Table:
         return row
 
     def _more(self, entry: RowOutcome) -> Iterator[tuple[str, Any]]:
-        """(column, value) of what few tables have: marks, models and origins."""
+        """(column, value) of the columns that few tables have: marks, models and origins."""
         if self.mark_column is not None:
             yield self.mark_column, self._marks.get(entry.row)
         if self._models is not None and entry.outcome in ANSWERED:
@@ -270,7 +270,7 @@ class Table:
             yield self._origin_column, origin_of_row(entry, self._origins)
 
     def _model_of(self, entry: RowOutcome) -> str:
-        """Whose answer a row of a cascade has."""
+        """Which model's answer a row of a cascade has."""
         origin = None if entry.origin is None else self._origins.get(entry.origin)
         if origin is not None:
             return origin.model or self._job.model
@@ -286,7 +286,7 @@ class Table:
             if name in own:
                 yield own[name], _extra(name, answer)
         text, calls = answer.text, answer.tool_calls
-        if "tool_calls" not in own:  # a batch made elsewhere: nothing says that it offers tools
+        if "tool_calls" not in own:  # made elsewhere: nothing says whether it offers tools
             text = calls if text is None else text
         elif calls is not None and len(calls) == 1:
             yield own["tool_name"], calls[0]["name"]
@@ -305,7 +305,7 @@ class Table:
         yield own["answer"], text
 
     def _arguments(self, given: Any) -> Iterator[tuple[str, Any]]:
-        """(column, value) of the arguments of a call that have a column."""
+        """(column, value) of each argument of a call that has a column."""
         if isinstance(given, dict):
             for name, value in cast("dict[str, Any]", given).items():
                 if TOOL_ARGUMENT + name in self._own:
@@ -318,11 +318,11 @@ class Table:
         self._late_keys_noticed = True
         self.warnings.append(
             f"Some rows have keys that the first 1,000 rows lack ({_quoted(late)}): only a .jsonl "
-            "table holds them."
+            "table has them."
         )
 
     def _open_source(self) -> "Source | RowCopy | None":
-        """The source while it is as it was, else the job's own copy of its rows."""
+        """The source if it is unchanged, or else the job's own copy of its rows."""
         if self._job.source is None:
             return None
         try:
@@ -340,20 +340,20 @@ class Table:
             what += f"{_sizes(copy, changed)}."
         if copy is None:
             self.warnings.append(
-                f"{what} Its columns were left out, so that no answer stands beside the wrong row. "
+                f"{what} Its columns were left out, so that no answer is put beside the wrong row. "
                 "custom_id holds the row's number."
             )
             return None
         gone = [name for name in copy.head.of_columns if name not in copy.columns]
         left_out = f" Left out: {_quoted(gone[:_COLUMNS_NAMED])}." if gone else ""
         self.warnings.append(
-            f"{what} The job's own copy stands in for it: {_quoted(copy.columns)}.{left_out}"
+            f"{what} The job's own copy is used instead: {_quoted(copy.columns)}.{left_out}"
         )
         return copy
 
 
 def models_of(job: StoredJob) -> dict[int | None, str]:
-    """Whose answers each batch run of a job has brought."""
+    """The model whose answers each batch run of a job has brought, by the run's id."""
     models = {part.id: part.model or job.model for part in job.parts()}
     return {run.id: models[run.part] for run in job.batch_runs()}
 
@@ -378,7 +378,7 @@ def _quoted(names: Iterable[str]) -> str:
 
 
 def _sizes(copy: RowCopy | None, changed: "Source") -> str:
-    """What is different, as far as sizes tell it."""
+    """The difference in numbers of files or bytes, in words; "" if there is none."""
     if copy is None:
         return ""
     now = sum(path.stat().st_size for path in changed.paths)
@@ -389,7 +389,7 @@ def _sizes(copy: RowCopy | None, changed: "Source") -> str:
 
 
 def _extra(name: str, answer: Answer) -> Any:
-    """A further part of an answer: of all choices, where there are several."""
+    """Another part of an answer, from all choices if there are several."""
     choices = [answer, *answer.others]
     if name == "answers":
         return [choice.tool_calls if choice.text is None else choice.text for choice in choices]
@@ -400,8 +400,8 @@ def _extra(name: str, answer: Answer) -> Any:
 def _source_changed() -> InputError:
     return InputError(
         "The source was changed while its rows were joined to the answers; nothing was written.",
-        hint="Fetch again when nobody writes to it. If it still differs from what the job was "
-        "built from, the table leaves its columns out.",
+        hint="Fetch again when nobody is writing to it. If it still differs from what the job was "
+        "built from, its columns are left out of the table.",
         code="file_changed",
         retryable=True,
     )

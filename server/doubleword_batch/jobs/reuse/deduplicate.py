@@ -1,9 +1,9 @@
-"""What a new job need not send: rows equal to others, and rows that an earlier job has answered.
+"""Leaves out what a new job need not send: rows equal to others, and rows answered by earlier jobs.
 
-It happens once the request files are written and before the job exists. Where there is nothing to
-leave out, nothing but the job's key file is written. Otherwise the files are written again without
-those rows, in one pass in the order of the rows, and the answers are copied: a job stands for
-itself, and whatever becomes of the earlier one costs it nothing.
+This happens after the request files are written and before the job exists. If there is nothing to
+leave out, only the job's key file is written. Otherwise the files are rewritten without those rows,
+in one pass in row order, and the answers are copied, so that the job does not depend on the earlier
+one any more.
 """
 
 import os
@@ -50,7 +50,7 @@ from doubleword_batch.requests.rewrite import without_rows
 
 _FIELD_BYTES = 6
 _RECORD_BYTES = 1 + 3 * _FIELD_BYTES
-_OWN_MODEL = 1 << 46  # answers of the job's own model come after those of a strong one
+_OWN_MODEL = 1 << 46  # answers of the job's own model come after those of a strong model
 _MOST = _OWN_MODEL - 1
 _EQUAL = 0  # in place of a job: the other row is of the same job
 _ROWS_AT_ONCE = 500
@@ -68,24 +68,24 @@ def drop_known_requests(
     fetch: Callable[[Sequence[StoredJob]], None],
     cancelled: Callable[[], bool],
 ) -> tuple[BuildResult, list[InFlightRows], list[LostAnswers]]:
-    """Leave out of a job's request files what need not be sent.
+    """Remove the requests from a job's files that need not be sent.
 
-    Of a cascade, the strong model's answers are taken first, and what the job's own model has
-    answered is put aside, since it may yet be sent to the other.
+    In a cascade, the strong model's answers are preferred, and requests that the job's own model
+    has answered are put aside, since they may still be sent to the strong model.
 
     Args:
         ws: the workspace.
-        job: which is being built; its rows are open in the ledger.
-        plan: what it asks, and from where answers may be taken.
+        job: the id of the job that is being built; its rows are open in the ledger.
+        plan: what it asks, and which earlier answers may be used.
         built: its request files.
         equal_rows: the keys of its requests.
         staging: where its files are.
-        fetch: reads what the provider has of earlier jobs that hold wanted rows.
-        cancelled: asked now and then; True ends it.
+        fetch: fetches the results of earlier jobs that have wanted rows.
+        cancelled: called now and then; True stops the work.
 
     Returns:
-        What is left; what of it is on its way in earlier jobs; and what was answered by some whose
-        answers are gone.
+        What is left to send; which of these rows earlier jobs have already sent without an answer
+        so far; and which were answered in earlier jobs whose answers are gone.
 
     Raises:
         StoreError: code `disk_full` or `not_written`.
@@ -127,7 +127,7 @@ def _without(
     left_out: RowSet,
     cancelled: Callable[[], bool],
 ) -> BuildResult:
-    """Take what was found, and write the request files again without those rows."""
+    """Take over the answers that were found, and rewrite the request files without those rows."""
     put_aside = RowSet(built.rows)
     with answers:
         for rows in found.in_order():
@@ -139,7 +139,7 @@ def _without(
                     put_aside.add(row)
         first = put_aside.first
         if first is not None and len(left_out) == sum(file.requests for file in built.files):
-            # It is submitted, approved and held to caps as any other job: so one request goes out.
+            # One request is kept, so that the job is submitted, approved and capped like any other.
             answers.ledger.send_after_all(first)
             left_out.remove(first)
             put_aside.remove(first)
@@ -176,12 +176,12 @@ def _matches(
 
 @dataclass(frozen=True, slots=True)
 class _AnswerSource:
-    """Where a row may have its answer from.
+    """Where a row's answer may come from.
 
     Attributes:
-        job: the earlier job, or `_EQUAL`.
-        of_strong: it is the answer of that job's strong model.
-        for_strong: it answers what this job asks its own strong model.
+        job: the earlier job's id, or `_EQUAL`.
+        of_strong: whether it is the answer of that job's strong model.
+        for_strong: whether it answers what this job asks its own strong model.
     """
 
     job: int
@@ -191,7 +191,7 @@ class _AnswerSource:
 
 @dataclass(frozen=True, slots=True)
 class _Candidates:
-    """What was found for rows: (row, where to try, row there), in buckets by the first."""
+    """(row, where its answer may be, row there) of everything found, in buckets by row."""
 
     buckets: Buckets
     rows: int
@@ -201,7 +201,7 @@ class _Candidates:
 
     def add_matches(self, matches: Iterable[RowMatch], *, for_strong: bool = False) -> None:
         for match in matches:
-            # The newest job first: it is tried first.
+            # Newer jobs get smaller numbers, so they are tried first.
             place = _MOST - 2 * match.job - match.of_strong
             self.add(match.row, place if for_strong else place + _OWN_MODEL, match.earlier_row)
 
@@ -211,7 +211,7 @@ class _Candidates:
         self.buckets.add([self.bucket_of(row).to_bytes(1, "big") + record])
 
     def in_order(self) -> Iterator[dict[int, list[tuple[_AnswerSource, int]]]]:
-        """By row: (where to try, row there), bucket by bucket."""
+        """A dictionary for each bucket: row to [(where its answer may be, row there), ...]."""
         for bucket in range(BUCKETS):
             rows: dict[int, list[tuple[_AnswerSource, int]]] = {}
             for record in self.buckets.sorted_bucket(bucket):
@@ -232,10 +232,10 @@ def _source_at(place: int) -> _AnswerSource:
 
 
 class _AnswerCopier:
-    """Takes answers over: into the ledger, and into the job's copy of their lines.
+    """Copies earlier answers into the ledger and into the job's own copy of their lines.
 
     Attributes:
-        lost: the rows whose answers are gone, each with the job that had them.
+        lost: the name of the earlier job by row, for rows whose answers are gone.
     """
 
     def __init__(
@@ -271,10 +271,11 @@ class _AnswerCopier:
         self._stack.close()
 
     def of(self, found: dict[int, list[tuple[_AnswerSource, int]]]) -> dict[int, bool]:
-        """Note what is known of rows; returns those that need no request.
+        """Record the answers of rows.
 
         Returns:
-            Of each such row, whether it has an earlier answer of the job's own model.
+            The rows that need no request; the value says whether it has an earlier answer of the
+            job's own model.
         """
         equal = {row: tries[0][1] for row, tries in found.items() if tries[0][0].job == _EQUAL}
         self.ledger.share_outcomes(equal.items())
@@ -297,10 +298,10 @@ class _AnswerCopier:
         return left_out
 
     def finish(self, ranges: Iterable[tuple[int, int, int]], *, go_on: bool) -> None:
-        """Make the copy durable, and let the ledger know which file holds which rows.
+        """Make the copy durable, and record in the ledger which file holds which rows.
 
         Args:
-            ranges: of the files.
+            ranges: (number of a file, first row, last row).
             go_on: see `Ledger.finish_sharing`.
         """
         try:
@@ -318,7 +319,7 @@ class _AnswerCopier:
             )
 
     def _take(self, where: _AnswerSource, pairs: list[tuple[int, int]]) -> set[int]:
-        """Copy the good answers of an earlier job; returns the rows that have theirs now."""
+        """Copy the good answers of an earlier job; return the rows that now have an answer."""
         earlier = self._of_job(where)
         if earlier is None:
             return set()
@@ -368,10 +369,10 @@ class _EarlierJob:
         self._origins = {o.number: (o.name, o.answered_at) for o in job.ledger.origins()}
 
     def answered(self, pairs: list[tuple[int, int]]) -> Iterator[tuple[int, Entry, bytes | None]]:
-        """(row, entry of the earlier row, its line) of those that have a good answer.
+        """(row, entry of the earlier row, its line) of the rows that had a good answer.
 
-        The line is None where it is gone. So it is for those that the provider has lost: they were
-        sent, and may have been paid for.
+        The line is None if it is gone. That includes rows whose results the provider has lost: they
+        were sent, and may have been paid for.
         """
         entries = self._job.ledger.good_entries(
             [earlier for _, earlier in pairs], of_strong=self._of_strong, outcomes=_OK_OR_GONE
@@ -383,14 +384,14 @@ class _EarlierJob:
                 continue
             line = self._line(entry) if entry.outcome == "ok" else None
             found.append((row, entry, line or b""))
-        # A copy that was damaged since is not an answer.
+        # A copy that has been damaged since is not an answer.
         outcomes = read_lines([line for *_, line in found], None)
         for (row, entry, line), outcome in zip(found, outcomes, strict=True):
             is_good = outcome is not None and outcome.outcome == "ok"
             yield row, entry, line if is_good else None
 
     def origin_of(self, entry: Entry) -> tuple[str, float]:
-        """The job that was answered, and when."""
+        """The job that got the answer, and when (epoch seconds)."""
         if entry.origin in self._origins:
             return self._origins[entry.origin]
         return self._job.name, self._answered_at.get(entry.batch_run or 0, self._job.created_at)

@@ -1,7 +1,8 @@
-"""Rows of a job that an earlier job was sent for: fetched while it is built, else named.
+"""Rows of a new job that an earlier job has sent: their answers are fetched, or the job is named.
 
-What was still on its way then is kept with the job, and so is what the earlier one has lost. As
-long as nothing of it was sent, the same call builds it anew, so that it takes what has come since.
+Answers that were still on their way when the job was built are recorded with it, and so are answers
+that the earlier job has lost. As long as nothing of the new job was sent, the same call builds it
+again, so that it gets answers that have come since.
 """
 
 from collections.abc import Sequence
@@ -30,9 +31,9 @@ _KEPT, _LOST = "awaits", "lost"
 
 
 def fetch_from_thread(jobs: Sequence[StoredJob]) -> None:
-    """Read what the provider has of jobs, in bounded time; called in a worker thread.
+    """Fetch the results of jobs within a bounded time; called in a worker thread.
 
-    What cannot be read now stays where it is, and is on its way as before.
+    Results that cannot be read now still count as on their way.
     """
     from_thread.run(partial(_fetch, jobs))
 
@@ -46,14 +47,14 @@ async def _fetch(jobs: Sequence[StoredJob]) -> None:
                     await refresh(job)
                     is_known = True
                 if not is_known:
-                    return  # the next one would not be answered either
+                    return  # the next request would not be answered either
                 await collect(job)
 
 
 def record_in_flight(
     job: StoredJob, in_flight: Sequence[InFlightRows], lost: Sequence[LostAnswers]
 ) -> StoredJob:
-    """Keep with a new job what is on its way, and what is gone."""
+    """Record with a new job which answers are on their way, and which are gone."""
     kept = {
         name: [msgspec.to_builtins(rows) for rows in found[:_MOST_KEPT]]
         for name, found in ((_KEPT, in_flight), (_LOST, lost))
@@ -66,7 +67,7 @@ def record_in_flight(
 
 
 def read_in_flight(job: StoredJob) -> list[InFlightRows]:
-    """What was on its way when a job was built."""
+    """Which answers were on their way when a job was built."""
     return msgspec.convert(msgspec.json.decode(job.spec).get(_KEPT, []), list[InFlightRows])
 
 
@@ -81,23 +82,23 @@ def should_rebuild(job: StoredJob) -> bool:
 
 
 def in_flight_in_words(in_flight: Sequence[InFlightRows]) -> list[str]:
-    """The same in words, for whoever is about to submit."""
+    """Which answers are on their way, in words, for a person about to submit."""
     if not in_flight:
         return []
-    words = "Make this job again once that has ended, and it takes the answers"
+    words = "Build this job again once that has ended, and it uses the answers"
     paid = "submitted now, it pays for them a second time"
     return [f"{_rows(in_flight)}, without an answer so far. {words}; {paid}."]
 
 
 def reuse_cost_note(job: StoredJob) -> str:
-    """What a reply about the cost adds."""
+    """What a reply adds to the cost: answers on their way, and answers that are gone."""
     in_flight = read_in_flight(job)
     note = f"; {_rows(in_flight)} when this job was built" if in_flight else ""
     return note + lost_answers_note(read_lost_answers(job))
 
 
 def next_for_in_flight(in_flight: Sequence[InFlightRows]) -> Next | None:
-    """The call that brings most of what is on its way."""
+    """The call that brings most of the answers on their way."""
     if not in_flight:
         return None
     first = in_flight[0]

@@ -1,11 +1,11 @@
-"""A job's keys on disk: which of its rows asked what, sorted, so that others find them.
+"""A job's keys on disk, sorted, so that later jobs find out which of its rows asked the same.
 
-`keys.bin` in the job's folder: a mark, then for each first byte how many records begin with it or a
-smaller one, then the records: the key and the row, in order. A file that is not whole counts as
-none: then its answers are not found, and nothing else happens.
+`keys.bin` in the job's folder holds a mark; then for each possible first byte, how many records
+begin with it or a smaller byte; then the records, each a key and a row, in order. An incomplete
+file counts as no file: then the job's answers are not found, and that is all.
 
-It is written while the job is built, and equal rows are found by it, in bounded memory: the records
-are sorted into buckets as they come, of which only a part is ever in memory.
+The file is written while the job is built, which also finds equal rows. Memory is bounded: records
+are sorted into buckets as they come, and only part of the buckets is ever in memory.
 """
 
 import errno
@@ -24,16 +24,16 @@ from doubleword_batch.open_files import is_plain_file
 from doubleword_batch.requests import KEY_BYTES
 
 BUCKETS = 256
-"""One for each byte that a record can begin with."""
+"""One bucket for each byte that a record can begin with."""
 
 _MOST_IN_MEMORY = 50_000
 
 
 class Buckets:
-    """Buckets of records, by their first byte; beyond some megabytes they lie in a file.
+    """Buckets of records, by their first byte; beyond some megabytes they go to a file.
 
     Args:
-        path: the file; it is made when it is needed, and is nobody else's.
+        path: the file, made when it is needed and used by nobody else.
         record_bytes: the length of a record.
     """
 
@@ -61,10 +61,10 @@ class Buckets:
             self._write()
 
     def sorted_bucket(self, bucket: int) -> list[bytes]:
-        """The records of a bucket in order; it can be asked for once.
+        """The records of a bucket, in order; can be called once for each bucket.
 
         Raises:
-            StoreError: code `not_written`: what was written cannot be read again.
+            StoreError: code `not_written`: the file cannot be read back.
         """
         records = [record for (record,) in self._records_in(self._read(bucket))]
         records += self._buckets[bucket]
@@ -74,7 +74,7 @@ class Buckets:
         return records
 
     def remove(self) -> None:
-        """Remove the file, if there is one; where that fails it lies there and is nobody's."""
+        """Remove the file, if there is one; if that fails, it stays and does no harm."""
         with suppress(OSError):
             self._path.unlink()
 
@@ -87,7 +87,7 @@ class Buckets:
             for offset, size_bytes in places:
                 file.seek(offset)
                 blocks.append(file.read(size_bytes))
-                if len(blocks[-1]) < size_bytes:  # a row that is forgotten is paid for once more
+                if len(blocks[-1]) < size_bytes:  # a forgotten row would be paid for again
                     raise OSError(errno.EIO, "it was cut short")
         return b"".join(blocks)
 
@@ -111,7 +111,7 @@ RECORD_BYTES = KEY_BYTES + ROW_BYTES
 
 _MARK = b"dwbkeys2"
 _FORMER_MARK = b"dwbkeys1"
-"""Of files whose keys may tell 0 from 0.0, and a null from nothing; they are read as others are."""
+"""Marks files whose keys may tell 0 from 0.0 and null from a missing field; they are still read."""
 
 _RECENT = 20_000
 _KEYS_IN = struct.Struct(f"{KEY_BYTES}s{ROW_BYTES}x").iter_unpack
@@ -121,24 +121,24 @@ _BEGIN = len(_MARK) + _COUNTS.size
 
 KEYS = "keys.bin"
 STRONG_KEYS = "strong-keys.bin"
-"""The same of what a cascade asks its strong model."""
+"""The file with the keys of what a cascade asks its strong model."""
 
 
 def key_file_path(folder: Path, name: str = KEYS) -> Path:
-    """Where a job's keys lie."""
+    """The path of a job's key file."""
     return folder / name
 
 
 def row_in(record: bytes) -> int:
-    """The row of a record."""
+    """The row in a record."""
     return int.from_bytes(record[KEY_BYTES:], "big")
 
 
 class KeyFile:
-    """The keys of one job, to look into; of a file that is gone or not whole there are none.
+    """Reads the keys of one job; a file that is missing or incomplete has none.
 
     Attributes:
-        is_former: it is of a version that made other keys of some bodies; see
+        is_former: whether an earlier version wrote it, which made other keys of some bodies; see
             `RequestKeys.keys_of_fields`.
     """
 
@@ -191,7 +191,7 @@ class KeyFile:
             yield content[start : start + RECORD_BYTES]
 
     def rows_of(self, keys: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
-        """(key, row) of every record of these keys."""
+        """(key, row) of every record with one of these keys."""
         if self._map is None:
             return
         for key in keys:
@@ -218,14 +218,14 @@ class KeyFile:
 
 
 class EqualRows:
-    """The keys of a job's requests as they are made.
+    """Collects the keys of a job's requests as they are made.
 
-    Rows that are equal to a recent one are known at once. The others are compared at the end.
+    A row that is equal to a recent row is found at once; the others are compared at the end.
 
     Args:
-        folder: in which the job is made.
+        folder: the folder in which the job is made.
         shares: whether equal rows become one request.
-        name: of the key file.
+        name: the name of the key file.
     """
 
     def __init__(self, folder: Path, *, shares: bool, name: str = KEYS) -> None:
@@ -233,11 +233,11 @@ class EqualRows:
         self._name = name
         self._shares = shares
         self._recent: dict[bytes, int] = {}
-        self._all: list[tuple[bytes, int]] = []  # where equal rows stay apart
+        self._all: list[tuple[bytes, int]] = []  # if equal rows stay separate
         self._keys = Buckets(folder / f".{name}", RECORD_BYTES)
 
     def first_row(self, row: int, key: bytes) -> int | None:
-        """The row that has asked the same lately; None for the first, which is noted."""
+        """A recent row that asked the same; None if there is none, and then the row is recorded."""
         if not self._shares:
             self._all.append((key, row))
             if len(self._all) >= _RECENT:
@@ -247,7 +247,7 @@ class EqualRows:
         first = recent.setdefault(key, row)
         if first != row:
             return first
-        if len(recent) >= _RECENT:  # what is frequent is soon there again
+        if len(recent) >= _RECENT:  # frequent keys will soon be back
             self._drain()
         return None
 
@@ -282,7 +282,7 @@ class EqualRows:
                 file.seek(0)
                 file.write(_MARK + _COUNTS.pack(*ends))
         except BaseException as error:
-            with suppress(OSError):  # what is not whole counts as none
+            with suppress(OSError):  # an incomplete file counts as no file
                 path.unlink()
             if isinstance(error, OSError):
                 raise not_written(path, error) from None
@@ -293,7 +293,7 @@ class EqualRows:
 
 def _first_of_each(records: list[bytes], on_equal: Callable[[int, int], None]) -> list[bytes]:
     keys = [key for (key,) in _KEYS_IN(b"".join(records))]
-    if not any(map(eq, keys, islice(keys, 1, None))):  # they are in order
+    if not any(map(eq, keys, islice(keys, 1, None))):  # sorted, so equal keys are neighbours
         return records
     firsts: list[bytes] = []
     for record in records:

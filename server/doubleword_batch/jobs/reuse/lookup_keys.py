@@ -1,7 +1,7 @@
-"""The keys under which a new job's answers may be stored: its own, its strong model's, former ones.
+"""The keys under which answers to a new job may be stored: its own, its strong model's, older ones.
 
-Former versions told 0 from 0.0 in a request, and a null from nothing. A new job that has such
-parameters, in a state directory with jobs or calls of that time, is looked for under both keys.
+Earlier versions told 0 from 0.0 in a request, and null from a missing field. If a new job has such
+parameters, and the state directory has jobs or calls of that time, both keys are looked up.
 """
 
 from collections.abc import Callable, Generator, Iterator
@@ -36,7 +36,7 @@ class _Line(msgspec.Struct):
 
 
 def unsent_requests_path(folder: Path) -> Path:
-    """Where the requests lie that the job's own model has answered in an earlier job."""
+    """The file of requests that the job's own model has already answered in an earlier job."""
     return folder / "not-sent.jsonl"
 
 
@@ -50,15 +50,15 @@ def lookup_keys(
     *,
     of_strong: bool = False,
 ) -> Generator[KeyFile]:
-    """The keys under which a new job's answers may be stored: its own, and former ones.
+    """The keys under which answers to a new job may be stored: its own, and older versions'.
 
     Args:
         ws: the workspace.
         plan: what the job asks.
-        built: its request files; their lines are read where former keys are wanted.
+        built: its request files; their lines are read only if older keys are wanted.
         folder: where its key files are.
-        cancelled: asked now and then; True ends it.
-        of_strong: those of what its cascade asks the strong model.
+        cancelled: called now and then; True stops the work.
+        of_strong: give the keys of what its cascade asks the strong model instead.
 
     Raises:
         StoreError: code `disk_full` or `not_written`.
@@ -67,7 +67,7 @@ def lookup_keys(
     cascade = plan.cascade if of_strong else None
     model = plan.spec.model if cascade is None else cascade.model
     keys = RequestKeys(ws.profile.name, ws.answer_scope, plan.spec.endpoint)
-    # The parameters are the same in all requests, and so is whether they have other keys.
+    # All requests have the same parameters, so either all of them have an older key or none.
     _, first = next(_bodies(built, cascade, cancelled), (0, None))
     has_former = first is not None and keys.keys_of_fields(first)[1] is not None
     if not (has_former and _may_be_there(ws, plan.spec.endpoint, model)):
@@ -89,7 +89,7 @@ def lookup_keys(
 
 
 def _may_be_there(ws: Workspace, endpoint: str, model: str) -> bool:
-    """Whether anything was asked by a version that made such keys; of calls that is not known."""
+    """Whether there may be answers with older keys; calls do not say which version made theirs."""
     if not CallRows(ws.store).is_empty():
         return True
     earlier = chain(
@@ -112,7 +112,7 @@ def write_strong_keys(
     shares: bool,
     cancelled: Callable[[], bool],
 ) -> None:
-    """Write the keys of what the strong model would be asked, by the lines of the request files.
+    """Write the keys of the strong model's requests, made from the lines of the request files.
 
     Raises:
         StoreError: code `disk_full` or `not_written`.
@@ -126,7 +126,7 @@ def write_strong_keys(
 def _bodies(
     built: BuildResult, cascade: Cascade | None, cancelled: Callable[[], bool]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(row, body) of the lines of the request files, or of what a strong model would be asked."""
+    """(row, body) of each line; with a cascade, the body is that for the strong model."""
     decode = msgspec.json.Decoder(_Line).decode
     count = 0
     for file in built.files:
@@ -143,4 +143,4 @@ def _bodies(
 
 
 def _known_already(_row: int, _first: int) -> None:
-    """Nothing: the keys of the job's own requests have told which rows are equal."""
+    """Does nothing: the keys of the job's own requests have shown which rows are equal."""

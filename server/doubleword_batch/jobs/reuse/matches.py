@@ -1,4 +1,4 @@
-"""Which rows of earlier jobs asked the same: by the jobs' key files, and by remembered calls."""
+"""Finds rows of earlier jobs that asked the same, in their key files and among remembered calls."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ _MOST_JOBS = 1_000
 _MOST_COMPARED = 5_000_000
 _MOST_COMPARED_EACH = 10  # for each request of the new job
 _KEYS_AT_ONCE = 2_000
-_MOST_TABLES = 50  # in which single calls are looked for
+_MOST_TABLES = 50  # jobs of tables in which single calls are looked for
 _ROWS_AT_ONCE = 500
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class RowMatch:
-    """A row of a new job, and one of an earlier job that asked the same.
+    """A row of a new job, and a row of an earlier job that asked the same.
 
     Attributes:
-        of_strong: what asked the same is the earlier job's request for its cascade's strong model.
+        of_strong: whether it was the earlier job's request to its cascade's strong model.
     """
 
     row: int
@@ -43,7 +43,7 @@ def jobs_of_model(ws: Workspace, endpoint: str, model: str) -> Iterator[StoredJo
 
 
 def cascades_with_strong_model(ws: Workspace, endpoint: str, model: str) -> Iterator[StoredJob]:
-    """The jobs whose cascade has asked that strong model of the same server, the newest first."""
+    """The jobs whose cascade has asked this model as its strong model, the newest first."""
     records = ws.store.jobs_that_asked(
         "strong", ws.profile.name, ws.server, endpoint, model, limit=_MOST_JOBS
     )
@@ -51,14 +51,14 @@ def cascades_with_strong_model(ws: Workspace, endpoint: str, model: str) -> Iter
 
 
 def has_table_jobs(ws: Workspace) -> bool:
-    """Whether any job of this server was made of a table."""
+    """Whether any job of this server was made from a table."""
     return ws.store.has_job_of(ws.profile.name, ws.server)
 
 
 def answered_rows(
     ws: Workspace, endpoint: str, model: str, keys: Iterable[bytes]
 ) -> dict[bytes, CallRow]:
-    """A good answer to each of these keys, as far as the newest jobs of tables have one."""
+    """A row with a good answer for each of these keys, if the newest jobs of tables have one."""
     jobs = islice(jobs_of_model(ws, endpoint, model), _MOST_TABLES)
     return _rows_in(jobs, keys, lambda job, rows: dict.fromkeys(job.ledger.good_entries(rows)))
 
@@ -66,10 +66,9 @@ def answered_rows(
 def in_flight_rows(
     ws: Workspace, endpoint: str, model: str, keys: Iterable[bytes]
 ) -> dict[bytes, CallRow]:
-    """For as many of these keys as have one: a table's row that was sent and has no outcome yet.
+    """For each of these keys, a row of a table's job that was sent and has no outcome yet, if any.
 
-    The newest jobs come first. Rows that wait for something else before they are sent are not
-    among them.
+    The newest jobs come first. Rows that have not been sent yet do not count.
     """
     records = ws.store.jobs_that_asked(
         "unfetched", ws.profile.name, ws.server, endpoint, model, limit=_MOST_TABLES
@@ -88,7 +87,7 @@ def _rows_in(
     keys: Iterable[bytes],
     look: Callable[[StoredJob, list[int]], Mapping[int, float | None]],
 ) -> dict[bytes, CallRow]:
-    """The rows of jobs that ask one of these and are of use, each with when its batch ends."""
+    """For each key, the first row that asked it and that `look` accepts, and its batch's end."""
     found: dict[bytes, CallRow] = {}
     wanted = set(keys)
     for job in jobs:
@@ -105,7 +104,7 @@ def _rows_in(
 
 
 def chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    """The items in their order, in lists of so many; the last one may be shorter."""
+    """The items, in order, in lists of `size`; the last list may be shorter."""
     left = iter(items)
     while chunk := list(islice(left, size)):
         yield chunk
@@ -114,10 +113,10 @@ def chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
 def matches_in_jobs(
     new: KeyFile, jobs: Iterable[StoredJob], *, of_strong: bool = False
 ) -> Iterator[RowMatch]:
-    """What is in key files of jobs, in their order; or in those of their strong models.
+    """Matches in the jobs' key files, or in those of their strong models, in the jobs' order.
 
-    It ends when ten times as many requests were looked at as the new job has: what is older than
-    so much work is hardly ever what is wanted again.
+    The search ends after looking at ten times as many requests as the new job has: older work is
+    hardly ever wanted again.
     """
     left = _MOST_COMPARED + _MOST_COMPARED_EACH * len(new)
     for job in jobs:
@@ -125,7 +124,7 @@ def matches_in_jobs(
             if not len(earlier):
                 continue
             for key_rows, earlier_rows in _in_both(new, earlier):
-                # Where equal rows want answers of their own, each answer is taken once.
+                # If equal rows want answers of their own, each answer is used only once.
                 for row, earlier_row in zip(key_rows, earlier_rows, strict=False):
                     yield RowMatch(row, job.id, earlier_row, of_strong)
             left -= min(len(earlier), len(new) * _MUCH_SMALLER)
@@ -136,7 +135,7 @@ def matches_in_jobs(
 def matches_in_calls(
     new: KeyFile, calls: CallRows, *, in_flight: bool = False
 ) -> Iterator[RowMatch]:
-    """What single calls have asked and got a good answer to; or what has no outcome yet."""
+    """Matches among single calls that have a good answer, or that have no outcome yet."""
     look = calls.in_flight if in_flight else calls.answered
     found = (
         (new.rows_of(keys) for keys in calls.all_keys(_KEYS_AT_ONCE))
@@ -150,7 +149,7 @@ def matches_in_calls(
 
 
 def _in_both(new: KeyFile, earlier: KeyFile) -> Iterator[tuple[list[int], list[int]]]:
-    """The rows of each key that both have."""
+    """(rows, earlier rows) for each key that both files have."""
     for bucket in range(BUCKETS):
         mine, theirs = new.size_of(bucket), earlier.size_of(bucket)
         if not mine or not theirs:

@@ -1,4 +1,4 @@
-"""What replies and tables say of rows that cost nothing: from where they have their answers."""
+"""What replies and tables say about rows that cost nothing: where their answers come from."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,8 @@ class RowSavings:
     """The rows of a job that send no request.
 
     Attributes:
-        reused_rows: they have answers of earlier jobs; None for none.
-        shared_rows: they share the request of an equal row; None for none.
+        reused_rows: how many have answers from earlier jobs; None if none has.
+        shared_rows: how many share the request of an equal row; None if none does.
         reused_from: the earlier jobs with their rows and dates, at most three, most rows first.
     """
 
@@ -35,11 +35,11 @@ def row_savings(job: StoredJob) -> RowSavings:
 
 
 def savings_in_words(saved: RowSavings, *, with_options: bool = True) -> list[str]:
-    """The same in sentences, for whoever is about to submit.
+    """What a job saved, in sentences, for a person about to submit.
 
     Args:
-        saved: what is said.
-        with_options: say also which option of a build would send all.
+        saved: the rows that send no request.
+        with_options: also say which option of a build would send them all.
     """
     sentences: list[str] = []
     if saved.reused_rows:
@@ -60,7 +60,7 @@ def savings_in_words(saved: RowSavings, *, with_options: bool = True) -> list[st
 
 
 def origin_of_row(entry: RowOutcome, origins: dict[int, Origin]) -> str | None:
-    """What the table's column `origin` says of a row; None for one with a request of its own."""
+    """A row's text in the table's column `origin`; None if it has a request of its own."""
     if entry.shares is not None:
         return f"row {entry.shares}"
     origin = None if entry.origin is None else origins.get(entry.origin)

@@ -1,13 +1,13 @@
-"""Rows that an earlier job was sent for and whose answers are not here: not yet, or not any more.
+"""Rows that an earlier job has sent and whose answers are not here: not yet, or no longer.
 
-A job that has ended, and that nobody fetched, is fetched before a new job over its rows would pay
-for them again; so is one whose copies of wanted answers are gone from the state directory. What is
-still on its way then is counted, job by job, so that whoever builds can wait for it instead of
-paying twice.
+If a job has ended and nobody has fetched its results, they are fetched before a new job pays for
+the same rows again; also if its copies of wanted answers are gone from the state directory. Answers
+that are still on their way are then counted for each job, so that the caller can wait for them
+instead of paying twice.
 
-Answers that were paid for and are gone are said before their rows are paid for again: the job's
-files were deleted from the state directory, or are damaged, and the provider has them no more, or
-could not be asked.
+Answers that were paid for and are lost are reported before their rows are paid for again. They are
+lost if the job's files were deleted from the state directory, or are damaged, and the provider no
+longer has them or could not be asked.
 """
 
 from collections import Counter
@@ -34,13 +34,13 @@ _JOBS_NAMED = 3
 
 
 class RowSet:
-    """Rows of a job, numbered from 1, at a bit a row.
+    """A set of a job's rows, numbered from 1, with one bit for each row.
 
     Args:
         rows: the largest number.
 
     Attributes:
-        first: the row that was put in before all others; None before that.
+        first: the row that was added first; None if none was.
     """
 
     def __init__(self, rows: int) -> None:
@@ -55,26 +55,26 @@ class RowSet:
         return bool(self._bits[row >> 3] & 1 << (row & 7))
 
     def add(self, row: int) -> None:
-        """Put a row in."""
+        """Add a row."""
         if row not in self:
             self._bits[row >> 3] |= 1 << (row & 7)
             self._count += 1
             self.first = row if self.first is None else self.first
 
     def remove(self, row: int) -> None:
-        """Take a row out that is in it."""
+        """Remove a row, which must be in the set."""
         self._bits[row >> 3] &= ~(1 << (row & 7))
         self._count -= 1
 
 
 @dataclass(frozen=True, slots=True)
 class InFlightRows:
-    """Rows of a new job that an earlier one was sent for, and that have no outcome there.
+    """Rows of a new job that an earlier job has sent, and that have no outcome there yet.
 
     Attributes:
         job: the earlier job's name.
         rows: how many rows of the new job.
-        has_ended: its batches have ended: its answers only have to be fetched.
+        has_ended: whether its batches have ended, so that its answers only have to be fetched.
     """
 
     job: str
@@ -83,20 +83,20 @@ class InFlightRows:
 
 
 class UnfetchedAnswers:
-    """The earlier jobs that may hold answers which are not here yet.
+    """The earlier jobs that may have answers which are not here yet.
 
     Args:
         ws: the workspace.
         spec: what the new job asks.
         keys: its keys.
-        reuse: from where it may take answers.
+        reuse: which earlier answers it may use.
     """
 
     def __init__(self, ws: Workspace, spec: RequestSpec, keys: KeyFile, reuse: Reuse) -> None:
         for job in jobs_of_model(ws, spec.endpoint, spec.model):
             if reuse.only_from not in {None, job.name} or not has_lost_copies(job):
                 continue
-            if any(True for _ in matches_in_jobs(keys, [job])):  # its rows wait again
+            if any(True for _ in matches_in_jobs(keys, [job])):  # then its rows are pending again
                 reopen_lost_copies(job)
         asked = "unfetched", ws.profile.name, ws.server, spec.endpoint, spec.model
         found = ws.store.jobs_that_asked(*asked, limit=_MOST_JOBS)
@@ -109,21 +109,21 @@ class UnfetchedAnswers:
         }
 
     def fetch(self, fetch: Callable[[Sequence[StoredJob]], None]) -> None:
-        """Have those fetched that hold wanted rows.
+        """Have the jobs fetched that have wanted rows.
 
         Args:
-            fetch: reads what the provider has of them, as far as it can.
+            fetch: fetches the results of jobs, as far as it can.
         """
         wanted = dict.fromkeys(match.job for match in self._pending())
         if wanted:
             fetch([self._jobs[job] for job in wanted])
 
     def in_flight(self, rows: int, left_out: RowSet) -> list[InFlightRows]:
-        """What is still on its way, the job with most rows first; each row counts once.
+        """The rows whose answers are on their way, the job with most rows first; rows count once.
 
         Args:
-            rows: of the new job.
-            left_out: those that need no request.
+            rows: number of rows of the new job.
+            left_out: its rows that need no request.
         """
         seen = RowSet(rows)
         counts: Counter[int] = Counter()
@@ -149,12 +149,12 @@ class UnfetchedAnswers:
 
 @dataclass(frozen=True, slots=True)
 class LostAnswers:
-    """Answers of an earlier job that are gone.
+    """Answers of an earlier job that are lost.
 
     Attributes:
         job: the earlier job's name.
-        rows: how many rows of the new job were sent by it; None where its keys are gone, too, so
-            that nobody knows.
+        rows: how many rows of the new job it had sent; None if its keys are gone, too, so that
+            nobody knows.
     """
 
     job: str
@@ -162,14 +162,14 @@ class LostAnswers:
 
 
 def lost_answers(job_of_row: dict[int, str]) -> list[LostAnswers]:
-    """The jobs that had answered rows, most rows first."""
+    """The jobs that had answers to these rows, most rows first."""
     return [LostAnswers(job, rows) for job, rows in Counter(job_of_row.values()).most_common()]
 
 
 def jobs_without_files(jobs: Iterable[StoredJob]) -> list[LostAnswers]:
-    """Those of some jobs of which neither the keys nor the requests are there.
+    """The jobs whose keys and request files are both gone.
 
-    A job that was built before there were keys has its requests.
+    A job that was built before there were keys still has its request files.
     """
     return [
         LostAnswers(job.name)
@@ -180,12 +180,12 @@ def jobs_without_files(jobs: Iterable[StoredJob]) -> list[LostAnswers]:
 
 
 def lost_answers_in_words(lost: list[LostAnswers]) -> list[str]:
-    """The same in words, for whoever is about to submit."""
+    """Which answers are lost, in words, for a person about to submit."""
     return [f"{words[0].upper()}{words[1:]}." for words in _words(lost)]
 
 
 def lost_answers_note(lost: list[LostAnswers]) -> str:
-    """What a reply about the cost adds."""
+    """What a reply adds to the cost about answers that are lost."""
     return "".join(f"; {words}" for words in _words(lost))
 
 
@@ -210,7 +210,7 @@ def _words(lost: list[LostAnswers]) -> list[str]:
 
 
 def list_job_names(jobs: Sequence[str]) -> str:
-    """The first of them, and how many more they are."""
+    """The first jobs, and how many more there are."""
     more = len(jobs) - _JOBS_NAMED
     named = ", ".join(f"job {job}" for job in jobs[:_JOBS_NAMED])
     return f"{named} and {more} more" if more > 0 else named

@@ -263,8 +263,8 @@ class Submission:
     def _way_out(self) -> str:
         return (
             "It is not sent again, because it may have been paid for. Look in the provider's "
-            f"console: what is there can be followed with its id as batch_id in "
-            f"{quoted(str(self._journal.path))}; if nothing is, give the request file another name."
+            f"console: if the batch is there, it can be followed with its id as batch_id in "
+            f"{quoted(str(self._journal.path))}; if not, give the request file another name."
         )
 
     def _look(self) -> str | None:
