@@ -2,7 +2,12 @@
 
 The content goes to a temporary file beside the target, with an unpredictable name that a planted
 link cannot redirect. It is flushed to the disk and then renamed. If the writing fails before that,
-the target stays as it was and the temporary file is removed.
+the target stays as it was and the temporary file is removed. A process that is
+killed leaves its temporary file. It was locked while the process was alive, and the next writer of
+the same target removes it.
+
+A file that replaces another gets its owner, group, mode and ACL, so that it is open to the same
+people.
 
 On Windows a file that another program has open (a virus scanner, a sync client, Excel) cannot be
 replaced, renamed or removed. Most programs close it within a moment, so this is retried for about
@@ -14,21 +19,27 @@ following links (`open_files.py`); their paths are already resolved.
 
 import errno
 import os
+import re
 import secrets
 import shutil
+import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from doubleword_batch.errors import InputError, StoreError
+from doubleword_batch.liveness import hold, is_held
 from doubleword_batch.open_files import (
     CLOSE_IT,
     IN_USE,
+    is_plain_file,
+    keep_rights,
     may_be_in_use,
     open_regular,
     opened_folder,
     retry_while_in_use,
+    why_not_replaced,
 )
 from doubleword_batch.path_text import LONGEST_PATH_OF_WINDOWS, units_of_windows
 
@@ -42,6 +53,7 @@ _IS_WINDOWS = os.name == "nt"
 
 _COPIED_BYTES = 1 << 20
 _SHOWN_CHARACTERS = 24  # of the target's name: leaves room for a suffix that a writer adds
+_LEFT_AFTER_SECONDS = 2.0  # a writer has no lock for a moment, before and after the writing
 _FULL_ERRNO = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 _FULL_WORDS = ("No space left", "File too large", "quota exceeded")
 
@@ -54,7 +66,8 @@ def atomic_file(
 
     Args:
         path: the target; its folder must exist.
-        private: in the state directory, readable by the owner only; otherwise as the umask says.
+        private: in the state directory, readable by the owner only; otherwise with the rights of
+            the file that it replaces, or as the umask says.
         overwrite: False to refuse a target that exists by then.
         then: what to do if it could not be written, once the cause is gone.
 
@@ -101,7 +114,8 @@ class AtomicFile:
 
     Args:
         path: the target; a resolved path, unless it is private.
-        private: in the state directory, readable by the owner only; otherwise as the umask says.
+        private: in the state directory, readable by the owner only; otherwise with the rights of
+            the file that it replaces, or as the umask says.
 
     Attributes:
         path: the target.
@@ -117,12 +131,25 @@ class AtomicFile:
         self.temporary = _temporary(path)
         self._is_private = private
         with self._folder() as folder:
-            self.stream = _create(self.temporary, 0o600 if private else 0o666, folder)
+            if private:
+                self.stream = _create(self.temporary, 0o600, folder)
+                return
+            _remove_leftovers(path, folder)
+            replaces = is_plain_file(path)
+            self.stream = _create(self.temporary, 0o600 if replaces else 0o666, folder)
+            if not _IS_WINDOWS:  # there nobody removes an open file
+                hold(self.stream.fileno())
+            if replaces:
+                keep_rights(self.stream.fileno(), _at(path, folder), folder)
+
+    def sync(self) -> None:
+        """Flush the content to the disk."""
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
 
     def finish(self) -> None:
         """Close the file and flush its content to the disk."""
-        self.stream.flush()
-        os.fsync(self.stream.fileno())
+        self.sync()
         self.stream.close()
 
     def publish(self, *, overwrite: bool = True) -> None:
@@ -196,12 +223,14 @@ def check_writable(path: Path) -> None:
 
     Creates a file beside it and removes it again: permissions, read-only and special file systems
     differ too much to be checked in any other way. Its name is as long as the target's, because
-    Windows counts the whole path.
+    Windows counts the whole path. A file that is there may be one that cannot be replaced.
 
     Raises:
         InputError: code `not_written`.
         StoreError: code `disk_full`.
     """
+    if path.exists() and (fault := why_not_replaced(path)):
+        raise InputError(f"{path} {fault}.", hint="Give another output path.", code="not_written")
     probe = _temporary(path)
     probe = probe.with_name(probe.name.ljust(len(path.name), "x"))
     try:
@@ -305,12 +334,27 @@ def _reason(error: Exception, path: Path) -> str:
     if not isinstance(error.filename, str):
         return error.strerror
     named = Path(error.filename)
-    is_ours = bool({named, named.parent} & {path, path.parent})
+    is_ours = len(named.parts) == 1 or bool({named, named.parent} & {path, path.parent})
     return error.strerror if is_ours else f"{error.strerror}: {named}"
 
 
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name[:_SHOWN_CHARACTERS]}.{secrets.token_hex(8)}.part")
+
+
+def _remove_leftovers(path: Path, folder: int | None) -> None:
+    """Remove the temporary files that killed processes left when they wrote this target."""
+    shown = re.escape(path.name[:_SHOWN_CHARACTERS])
+    is_temporary = re.compile(rf"\.{shown}\.[0-9a-f]{{16}}\.part", re.DOTALL).fullmatch
+    with suppress(OSError):  # the folder may be written to and not be read
+        for each in path.parent.iterdir():
+            with suppress(OSError):
+                if is_temporary(each.name) and _is_abandoned(each):
+                    os.unlink(_at(each, folder), dir_fd=folder)
+
+
+def _is_abandoned(path: Path) -> bool:
+    return time.time() - path.lstat().st_mtime > _LEFT_AFTER_SECONDS and not is_held(path)
 
 
 def _at(path: Path, folder: int | None) -> Path | str:

@@ -9,7 +9,7 @@ import errno
 import os
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
@@ -84,6 +84,12 @@ class LivenessLock:
     def release(self) -> None:
         """Release the lock; call it only once."""
         os.close(self._descriptor)
+
+
+def hold(descriptor: int) -> None:
+    """Hold the lock of a file that was just made until it is closed, where the file system can."""
+    with suppress(OSError):
+        _try_lock(descriptor, shared=False)
 
 
 def is_held(path: Path) -> bool:

@@ -17,7 +17,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import TypeVar
@@ -158,6 +158,75 @@ def _retry_while(work: Callable[[], _Result], is_held: Callable[[OSError], bool]
             if not is_held(error) or time.monotonic() > until:
                 raise
         time.sleep(_PAUSE_SECONDS)
+
+
+# Replacing a file
+
+_ACL = "system.posix_acl_access"
+_MOUNTS = Path("/proc/self/mountinfo")
+_ESCAPED_IN_MOUNTS = ((b"\\", rb"\134"), (b" ", rb"\040"), (b"\t", rb"\011"), (b"\n", rb"\012"))
+
+
+def why_not_replaced(path: Path) -> str | None:
+    """Why a file cannot be replaced, as far as that can be known beforehand; None if it can."""
+    if not os.access(path, os.W_OK):
+        return "is write-protected"
+    if _is_mounted(path):  # as containers are given single files
+        return "is mounted as a single file, and such a file cannot be replaced"
+    if sys.platform != "win32":
+        folder = path.parent.stat()
+        users = {0, folder.st_uid, path.stat().st_uid}
+        if folder.st_mode & stat.S_ISVTX and os.geteuid() not in users:
+            return "belongs to another user, and in that folder only its owner may replace it"
+    return None
+
+
+def _is_mounted(path: Path) -> bool:
+    name = os.fsencode(path)
+    for character, escaped in _ESCAPED_IN_MOUNTS:
+        name = name.replace(character, escaped)
+    try:
+        mounts = _MOUNTS.read_bytes().splitlines()
+    except OSError:  # not Linux
+        return False
+    return any(fields[4:5] == [name] for fields in map(bytes.split, mounts))
+
+
+def keep_rights(descriptor: int, name: str | Path, folder: int | None) -> None:
+    """Give a new file the rights of the one that it will replace.
+
+    Args:
+        descriptor: of the new file, which only its owner can read so far.
+        name: of the file that is replaced; in `folder`, if that is given.
+        folder: the descriptor of a folder.
+    """
+    if sys.platform == "win32":
+        return
+    with suppress(OSError):  # the file has gone, or the file system has no rights
+        found = os.lstat(name, dir_fd=folder)
+        mode = stat.S_IMODE(found.st_mode) & (stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO)
+        with suppress(PermissionError):
+            os.fchown(descriptor, found.st_uid, -1)
+        try:
+            os.fchown(descriptor, -1, found.st_gid)
+        except PermissionError:  # rights of its group are not for ours
+            mode &= ~stat.S_IRWXG
+        _keep_acl(descriptor, name, folder)
+        os.fchmod(descriptor, mode)
+
+
+def _keep_acl(descriptor: int, name: str | Path, folder: int | None) -> None:
+    """Copy the access control list; without it, the mode would give the group its mask."""
+    if sys.platform != "linux":
+        return
+    with suppress(OSError):
+        os.removexattr(descriptor, _ACL)  # the folder's default
+    with suppress(OSError):
+        other = os.open(name, _FILE, dir_fd=folder)
+        try:
+            os.setxattr(descriptor, _ACL, os.getxattr(other, _ACL))
+        finally:
+            os.close(other)
 
 
 # Opening files and folders as they were checked

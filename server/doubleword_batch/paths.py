@@ -198,6 +198,8 @@ class Roots:
                 f"{quote_untrusted(str(path), 200)} does not end in .csv, .jsonl or .parquet.",
                 hint="Tables are written under these endings only; put one at the end.",
             )
+        if str(path).endswith(("/", os.sep)) and not resolved.is_dir():
+            raise _no_folder(resolved)
         self._refuse_as_target(resolved, overwrite=overwrite)
         return resolved
 
@@ -236,11 +238,7 @@ class Roots:
         if resolved.exists() and not overwrite:
             raise output_exists(resolved)
         if not resolved.parent.is_dir():
-            raise InputError(
-                f"There is no folder {resolved.parent}.",
-                hint="Create it first, or give another output path.",
-                code="file_not_found",
-            )
+            raise _no_folder(resolved.parent)
         check_writable(resolved)
 
     def _inside(self, path: str | Path, *, is_output: bool = False) -> Path:
@@ -253,7 +251,10 @@ class Roots:
         try:
             resolved = (self._base / text).resolve()
         except (OSError, RuntimeError) as error:
-            raise InputError(f"The path {text!r} cannot be resolved.", hint=str(error)) from None
+            raise InputError(
+                f"The path {quote_untrusted(text, 200)} cannot be resolved.",
+                hint=quote_untrusted(str(error)),
+            ) from None
         check_is_utf8(str(resolved))  # its folders may have such names
         self._check_place(path, resolved, is_output=is_output)
         try:
@@ -261,7 +262,7 @@ class Roots:
                 resolved.lstat()  # a name may be too long, or a folder without permission
         except OSError as error:
             raise InputError(
-                f"The path {text!r} cannot be used: {error.strerror or error}.",
+                f"The path {quote_untrusted(text, 200)} cannot be used: {error.strerror or error}.",
                 hint="Give another path.",
                 code="not_written" if is_output else "invalid_argument",
             ) from None
@@ -319,6 +320,14 @@ class Roots:
                     return True
         self._outside_state.add(resolved.parent)
         return False
+
+
+def _no_folder(path: Path) -> InputError:
+    return InputError(
+        f"There is no folder {path}.",
+        hint="Create it first, or give another output path.",
+        code="file_not_found",
+    )
 
 
 def _near_name(path: Path) -> str:

@@ -101,6 +101,16 @@ def test_the_name_of_a_dropped_file_leads_nowhere(console, browser):
         assert len(path.name) <= 80
 
 
+@pytest.mark.parametrize("name", ["%F0%A0%80%80" * 200 + ".csv", "NUL.csv"])
+def test_a_dropped_file_of_a_name_that_no_disk_has_is_kept_under_another(console, browser, name):
+    answer = drop(console, browser, name, b"id,text\n1,a\n")
+    assert answer.status_code == 200, answer.text
+    kept = (console.home / "console" / "files").rglob("*")
+    for path in kept:
+        assert len(path.name.encode()) <= 255
+        assert path.stem.lower() != "nul"
+
+
 def test_a_path_that_does_not_exist_is_a_sentence_beside_the_field(console, browser):
     refused = console.post(browser, "/new/path", source="nowhere.csv")
     assert refused.status_code == 400

@@ -10,7 +10,7 @@ import pytest
 
 from demo.runs import demo_in
 from doubleword_batch.demo import job
-from doubleword_batch.demo.folder import DATA_FILE
+from doubleword_batch.demo.folder import _MARKER_TEXT, DATA_FILE
 from doubleword_batch.demo.run import run_demo
 from doubleword_batch.errors import TransportError
 from doubleword_batch.local import Faults, LocalConfig, LocalServer
@@ -145,6 +145,17 @@ def test_a_folder_of_that_name_that_is_not_the_demos_is_left_alone(demo):
     assert "was not made by the demo" in " ".join(run.stderr.split())
     assert mine.read_text(encoding="utf-8") == "mine"
     assert [path.name for path in demo.folder.iterdir()] == ["answers.csv"]
+
+
+@pytest.mark.parametrize("name", ["server.log", "answers.csv"])
+def test_a_folder_in_the_place_of_one_of_its_files_is_left_alone_and_named(demo, name):
+    demo.folder.mkdir()
+    (demo.folder / "made-by-the-demo.txt").write_text(_MARKER_TEXT, encoding="utf-8")
+    (demo.folder / name).mkdir()
+    run = demo.run()
+    assert run.code == 7, run.stderr
+    assert "could not be written" in " ".join(run.stderr.split())
+    assert (demo.folder / name).is_dir()
 
 
 def test_without_the_model_and_a_way_to_fetch_it_the_ways_out_are_named(extra_local, demo):

@@ -76,6 +76,18 @@ async def test_a_job_of_which_all_was_answered_sends_nothing(settings, tmp_path)
         assert kept.value.code == "not_confirmed"
 
 
+async def test_a_copy_of_no_requests_is_not_written_and_the_reply_says_so(settings, tmp_path):
+    copy = tmp_path / "requests.jsonl"
+    async with Jobs(settings) as jobs:
+        await done(jobs, table(tmp_path / "old.csv", texts(7)))
+        new = table(tmp_path / "new.csv", texts(5))
+        for _ in range(2):  # built, and there already
+            job = await jobs.create(new, prompt=PROMPT, model="m", output_path=copy)
+            assert (job.created.requests, job.created.paths) == (0, [])
+            assert "requests.jsonl was not written" in " ".join(job.created.warnings)
+    assert not copy.exists()
+
+
 async def test_the_whole_job_takes_the_rows_of_its_pilot_over(settings, tmp_path):
     path = table(tmp_path / "rows.csv", texts(30))
     async with Jobs(settings) as jobs:

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TextIO
 
-from doubleword_batch.atomic_files import not_written, write_bytes, write_text
+from doubleword_batch.atomic_files import as_store_error, not_written, write_bytes, write_text
 from doubleword_batch.errors import InputError
 
 NAME = "doubleword-batch-demo"
@@ -48,9 +48,14 @@ class DemoFolder:
     log: Path
 
     def open_log(self) -> TextIO:
-        """Open a new log for the server's stderr."""
-        self.log.unlink(missing_ok=True)
-        return self.log.open("x", encoding="utf-8")
+        """Open a new log for the server's stderr.
+
+        Raises:
+            StoreError: code `not_written` or `disk_full`.
+        """
+        with as_store_error(self.log):
+            self.log.unlink(missing_ok=True)
+            return self.log.open("x", encoding="utf-8")
 
 
 def prepare_folder(parent: Path) -> DemoFolder:

@@ -323,10 +323,10 @@ def _free_name(ws: Workspace, stem: str, fingerprint: str) -> str:
 
 
 def _copies(job: StoredJob, plan: BuildPlan) -> list[Path]:
-    if plan.copy_to is None:
-        return []
-    first = plan.copy_to
     parts = [part for part in job.parts() if part.path and not part.retry_round]
+    first = plan.copy_to
+    if first is None or not parts:  # every row may have its answer already
+        return []
     others = [first.with_stem(f"{first.stem}-{part.number:04d}") for part in parts[1:]]
     targets = [
         output_file(job, path, overwrite=plan.request.overwrite) for path in (first, *others)

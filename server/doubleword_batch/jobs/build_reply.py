@@ -36,6 +36,8 @@ def build_warnings(job: StoredJob, plan: BuildPlan, built: BuildResult | None) -
     warnings = [*plan.notices, *_renamed(plan), *plan.source.notes, *left_out]
     if plan.name not in {None, job.name}:
         warnings.append(f"This work is already job {job.name}, so it keeps that name.")
+    if plan.copy_to is not None and not job.parts():
+        warnings.append(f"Nothing is left to be asked, so {plan.copy_to.name} was not written.")
     return warnings
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from doubleword_batch.atomic_files import AtomicFile, not_written
 from doubleword_batch.errors import InputError
 from doubleword_batch.open_files import is_link
+from doubleword_batch.path_text import fault_on_windows
 
 if TYPE_CHECKING:
     from doubleword_batch.jobs.store.jobs import Store
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 MOST_BYTES = 2 << 30
 """Bytes of the largest file that can be dropped; a larger file is given by its path."""
 
-_NAME_CHARACTERS = 80
+_STEM_CHARACTERS, _SUFFIX_CHARACTERS = 69, 9
+_STEM_BYTES = 180  # a file system's names have at most 255 bytes
 _NOT_IN_NAMES = re.compile(r"[^\w.() -]+")
 
 
@@ -59,11 +61,8 @@ async def keep_dropped(home: Path, name: str, blocks: AsyncIterator[bytes]) -> P
         InputError: `source_too_large`, or `no_rows` for an empty file.
         StoreError: it could not be written.
     """
-    plain = _NOT_IN_NAMES.sub("_", name.rsplit("/", 1)[-1].rsplit("\\", 1)[-1]).strip(". ")
-    stem, dot, suffix = plain.rpartition(".")
-    plain = f"{stem[: _NAME_CHARACTERS - 10]}{dot}{suffix[:9]}" if stem else plain[:9]
     folder = dropped_files(home) / secrets.token_hex(8)
-    path = folder / (plain or "rows")
+    path = folder / _plain_name(name)
     try:
         folder.mkdir(mode=0o700, parents=True)
         file = AtomicFile(path, private=True)
@@ -89,3 +88,12 @@ async def keep_dropped(home: Path, name: str, blocks: AsyncIterator[bytes]) -> P
     except OSError as error:
         raise not_written(path, error) from None
     return path
+
+
+def _plain_name(name: str) -> str:
+    """A name that every file system has, as near to that of the browser as can be."""
+    plain = _NOT_IN_NAMES.sub("_", name.rsplit("/", 1)[-1].rsplit("\\", 1)[-1]).strip(". ")
+    stem, dot, suffix = plain.rpartition(".")
+    stem = stem[:_STEM_CHARACTERS].encode()[:_STEM_BYTES].decode(errors="ignore")
+    plain = f"{stem}{dot}{suffix[:_SUFFIX_CHARACTERS]}" or "rows"
+    return f"_{plain}" if fault_on_windows(plain) else plain

@@ -72,10 +72,11 @@ class OutputFile:
                 hashed = _Hashed(file.stream)
                 with io.BufferedWriter(hashed, _BUFFER_BYTES) as buffered:
                     yield cast("BinaryIO", buffered)
-                file.finish()
+                file.sync()
                 sha256 = hashed.sha256.hexdigest()
                 is_replaced = self.check()
                 written.record(self.path, self.job.id, sha256)
+                file.finish()
                 self._publish(file, is_replaced=is_replaced)
             finally:
                 file.discard()

@@ -101,9 +101,8 @@ def remove_leftovers(store: Store) -> None:
             else:
                 clear_building_mark(mark.parent)
         store.drop_abandoned(living)
-    ours = (
-        path for folder in (store.home, store.home / "local") for path in folder.glob(_UNFINISHED)
-    )
+    folders = (store.home, store.home / "local", store.home / "console" / "drafts")
+    ours = (path for folder in folders for path in folder.glob(_UNFINISHED))
     for path in (*_in_folders(jobs, _UNFINISHED), *ours):
         if _is_old(path):
             _delete(path)
