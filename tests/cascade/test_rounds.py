@@ -1,12 +1,14 @@
 """A cascade from end to end: three batches, one job, and what the table and the replies say."""
 
 import json
+import re
 from collections import Counter
 
 import pytest
 
 from agent import agent
 from cascade.two_models import CHEAP, OPTION, PROMPT, SCHEMA, STRONG, truth
+from cli.commands import Shell
 from doubleword_batch import InputError, Settings
 from doubleword_batch.mcp_server.replies import reply as as_result
 from doubleword_batch.providers import PriceTable
@@ -20,7 +22,7 @@ async def created(jobs, source, **more):
 
 
 async def test_a_cascade_runs_three_batches_and_keeps_what_it_promises(
-    new_jobs, table, two_models, tmp_path
+    new_jobs, table, two_models, tmp_path, environment
 ):
     async with new_jobs() as jobs:
         job = await created(jobs, table)
@@ -51,6 +53,13 @@ async def test_a_cascade_runs_three_batches_and_keeps_what_it_promises(
     shown = as_result(reply)
     assert len(shown.content[0].text) + len(json.dumps(shown.structured_content)) <= 2_048
     assert shown.structured_content["cascade"]["note"] == reply.cascade.note  # nothing is cut
+    shell = Shell(tmp_path, **environment)
+    told = re.sub(" {2,}", "  ", shell.run("fetch", job.name).stdout).splitlines()
+    assert f"cascade  round 3 of 3, strong model {STRONG}" in told
+    assert f"by model  {asked_of[CHEAP]:,} by {CHEAP}, {asked_of[STRONG]:,} by {STRONG}" in told
+    agreement = f"agreement {reply.cascade.agreement:.1%} of {reply.cascade.sampled} rows"
+    assert f"{agreement} ({lower:.1%} to {upper:.1%})" in told
+    assert any(re.fullmatch(r"saved  \$\S+ less than the strong model for all", t) for t in told)
 
 
 async def ended(new_jobs, name, **more):

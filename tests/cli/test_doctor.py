@@ -24,7 +24,7 @@ def doctor(tmp_path):
     work = tmp_path / "work"
     work.mkdir()
 
-    def run(*arguments, **environment):
+    def run(*arguments, cwd=work, **environment):
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DOUBLEWORD_", "OPENAI_"))}
         kept |= dict.fromkeys(("HOME", "USERPROFILE"), str(tmp_path))
         kept["DOUBLEWORD_BATCH_HOME"] = str(tmp_path / "state")
@@ -32,7 +32,7 @@ def doctor(tmp_path):
             [*COMMAND, "doctor", *arguments],
             capture_output=True,
             env=kept | environment,
-            cwd=work,
+            cwd=cwd,
             text=True,
             timeout=300,
             check=False,
@@ -130,6 +130,41 @@ def test_hosts_that_have_the_server_are_named(doctor, tmp_path):
     (tmp_path / ".claude.json").write_text("{}", encoding="utf-8")
     found = findings(doctor("--json", DOUBLEWORD_BATCH_LOCAL_EXECUTOR="simulate"))
     assert found["hosts"]["found"] == "set up in Cursor"
+
+
+def test_a_host_that_would_hand_over_the_whole_home_folder_is_asked_for_folders(doctor, tmp_path):
+    done = doctor("--json", cwd=tmp_path, DOUBLEWORD_BATCH_LOCAL_EXECUTOR="simulate")
+    found = findings(done)["roots"]
+    assert (done.returncode, found["state"]) == (4, "wrong")
+    assert "the home folder" in found["found"]
+    assert "DOUBLEWORD_BATCH_ROOTS" in found["remedy"]
+
+
+class ModelsAlone(BaseHTTPRequestHandler):
+    """A server of models that runs no batches."""
+
+    def do_GET(self):
+        is_known = self.path.startswith("/v1/models")
+        body = json.dumps({"object": "list", "data": [{"id": "m"}]} if is_known else {}).encode()
+        self.send_response(200 if is_known else 404)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        """Nothing on stderr."""
+
+
+def test_a_server_that_lists_models_and_runs_no_batches_is_told_from_one_that_does(doctor):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), ModelsAlone)
+    with serving(server):
+        url = f"http://127.0.0.1:{server.server_port}/v1"
+        done = doctor("--json", DOUBLEWORD_API_KEY=KEY, DOUBLEWORD_BASE_URL=url)
+    found = findings(done)
+    assert done.returncode == 4
+    assert (found["answers"]["state"], found["batches"]["state"]) == ("ok", "wrong")
+    assert "404" in found["batches"]["found"]
 
 
 class Dashboard(BaseHTTPRequestHandler):

@@ -36,15 +36,26 @@ def test_help_says_in_whole_sentences_what_each_command_does(shared):
     assert "Upload request files without starting them; content uploaded before is not" in shown
 
 
+def written(width, shown):
+    """What a terminal of that width gets."""
+    terminal = Terminal()
+    terminal._out = Console(file=io.StringIO(), width=width)
+    terminal.show(shown)
+    return terminal._out.file.getvalue()
+
+
 @pytest.mark.parametrize("width", [20, 80, 200])
-def test_a_table_breaks_no_name(monkeypatch, width):
+def test_a_table_breaks_no_name(width):
     name, batch = "invalid_request_error", "0191d5a0-0000-7000-8000-000000000000"
     words = "a longer text that says what to do about it, in several words"
     rows = [("failed", name, 12, batch, words), ("truncated", "length", 3, "x" * 60, words)]
-    terminal = Terminal()
-    written = io.StringIO()
-    terminal._out = Console(file=written, width=width)
-    terminal.show(table("Rows", ("outcome", "cause", "rows", "message", "what to do"), rows))
-    shown = written.getvalue()
+    columns = ("outcome", "cause", "rows", "message", "what to do")
+    shown = written(width, table("Rows", columns, rows))
     for whole in ("truncated", name, batch, "x" * 60, "outcome"):
         assert whole in shown
+
+
+def test_the_title_of_a_narrow_table_stays_on_its_line():
+    title = "Some answers (written by the model)"
+    shown = written(80, table(title, ("row", "label"), [(1, "good"), (2, "bad")]))
+    assert shown.splitlines()[0].rstrip() == title

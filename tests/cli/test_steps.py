@@ -84,12 +84,17 @@ def test_delete_asks_where_something_would_be_lost_and_doctor_says_how_large_it_
     job = created["job"]
     shell.json("create", job)  # it pauses with the command
     asked = shell.json("delete", job, code=3)["error"]
-    found = {finding["subject"]: finding for finding in shell.json("doctor")["findings"]}
+    found, tight = (
+        {finding["subject"]: finding for finding in shell.json("doctor", **bound)["findings"]}
+        for bound in ({}, {"DOUBLEWORD_BATCH_MAX_STATE_GB": "0.0001"})
+    )
     deleted = shell.json("delete", job, "--yes")
     assert asked["code"] == "not_confirmed"
     assert "still runs" in asked["message"] or "not fetched" in asked["message"]
     assert f"the largest of 1 jobs: {job} " in found["disk"]["found"]
     assert "store.sqlite3" in found["disk"]["found"]
+    assert tight["disk"]["state"] == "note"
+    assert "delete JOB removes a job" in tight["disk"]["remedy"]  # this one would lose answers
     assert deleted["job"] == job
     assert not (shell.home / "jobs" / job).exists()
 

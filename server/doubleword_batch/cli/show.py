@@ -113,7 +113,12 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) 
     """A table whose cells are plain text, as wide as its names are: none is broken."""
     names = [plain(column) for column in columns]
     cells = [["" if cell is None else plain(cell) for cell in row] for row in rows]
-    shown = Table(title=Text(title, "bold"), title_justify="left", box=box.SIMPLE_HEAD)
+    shown = Table(
+        title=Text(title, "bold"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        min_width=cell_len(title),  # a title would be broken at the table's width
+    )
     for number, name in enumerate(names):
         texts = (name, *(row[number] for row in cells))
         longest = max(cell_len(word) for text in texts for word in text.split() or [""])
