@@ -297,3 +297,39 @@ def _objects_of(listed: list[Any]) -> Iterator[list[Any]]:
 
 def _can_be_named(given: Any) -> bool:
     return given is not None and not (isinstance(given, str) and not 0 < len(given) <= LONGEST_ID)
+
+
+class ModelList(Page[Model]):
+    """A page of models, read leniently so that an odd entry does not hide the others.
+
+    A bare string is an id; entries without an id or name are left out.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_models_only(cls, data: Any) -> Any:
+        whole = cast("Any", {"data": data} if isinstance(data, list) else data)
+        if not isinstance(whole, dict):
+            return whole
+        fields = cast("dict[str, Any]", whole)
+        named = next((name for name in LISTS if isinstance(fields.get(name), list)), None)
+        if named is None:
+            return fields
+        found = [_model_of(entry) for entry in cast("list[Any]", fields[named])]
+        return {**fields, named: [model for model in found if model is not None]}
+
+
+def _model_of(entry: Any) -> Model | None:
+    """The model by its id or, failing that, its name; None if it has neither."""
+    given: Any = {"id": entry} if isinstance(entry, str) else entry
+    if not isinstance(given, dict):
+        return None
+    fields = cast("dict[str, Any]", given)
+    for named in (fields, {**fields, "id": None}):
+        try:
+            model = Model.model_validate(named)
+        except ValueError:
+            continue
+        if model.id.strip() and len(model.id) <= LONGEST_ID:
+            return model
+    return None

@@ -9,7 +9,7 @@ import pytest
 from agent import agent
 from as_doubleword import as_doubleword
 from doubleword_batch.jobs.store.jobs import Store
-from doubleword_batch.jobs.store.spending_log import append_spending, spent_today
+from doubleword_batch.jobs.store.journal import append_spending, spent_today
 from doubleword_batch.settings import Settings
 
 ORDER = {"source": "reviews.csv", "prompt": "{{ text }}", "model": "Qwen/Qwen3.5-397B-A17B"}
@@ -75,7 +75,7 @@ def test_the_log_beside_the_store_holds_today_and_begins_anew(tmp_path):
 ALMOST_FULL = """
 import resource, sys
 from pathlib import Path
-from doubleword_batch.jobs.store.spending_log import append_spending
+from doubleword_batch.jobs.store.journal import append_spending
 
 append_spending(Path(sys.argv[1]), 0, {"a": 1})
 room = (Path(sys.argv[1]) / "spending.jsonl").stat().st_size + 60  # for a line and a half

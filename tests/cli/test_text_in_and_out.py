@@ -9,7 +9,7 @@ import pytest
 
 import processes
 from cli.commands import ROWS, Shell
-from doubleword_batch.cli.streams import piped
+from doubleword_batch.cli import piped
 from processes import COMMAND
 
 ASCII_SYSTEM = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}

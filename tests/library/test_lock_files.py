@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from doubleword_batch import Jobs, Settings, run
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.export.masking import masked
+from doubleword_batch.jobs.export.lock_file import masked
 from doubleword_batch.jobs.locked_run import locked_request, open_lock
 from doubleword_batch.paths import Roots
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from doubleword_batch.api.model_list import ModelList
-from doubleword_batch.models import Batch, Page
+from doubleword_batch.models import Batch, ModelList, Page
 from skill.places import script_module
 
 batch_status = script_module("batch_status")

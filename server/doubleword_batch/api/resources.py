@@ -12,14 +12,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from doubleword_batch.api.download import ContentRead, Sink, read_lines
-from doubleword_batch.api.model_list import ModelList
 from doubleword_batch.api.request import ApiRequest, checked_id
 from doubleword_batch.api.retry_policy import Find, IncompleteListError
 from doubleword_batch.api.transport import Transport
 from doubleword_batch.api.upload import ByteProgress, FormWithFile
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.loose_json import decode_or_none
-from doubleword_batch.models import Batch, BatchAnalytics, CostEstimate, File, Model, Page
+from doubleword_batch.models import (
+    Batch,
+    BatchAnalytics,
+    CostEstimate,
+    File,
+    Model,
+    ModelList,
+    Page,
+)
 from doubleword_batch.providers import Profile, check_metadata
 
 _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)

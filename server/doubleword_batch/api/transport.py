@@ -6,7 +6,7 @@ only if repeating it changes nothing, or if a look shows that what it would have
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import TypeVar
@@ -17,8 +17,13 @@ from pydantic import BaseModel
 
 from doubleword_batch.api.custom_transport import CustomTransport, HttpxTransport
 from doubleword_batch.api.duplex import DuplexTransport
-from doubleword_batch.api.error_mapping import error_of, html_error, lost_reply, read_error_reply
-from doubleword_batch.api.model_list import ModelList, is_missing_model, model_not_local_error
+from doubleword_batch.api.error_mapping import (
+    ErrorReply,
+    error_of,
+    html_error,
+    lost_reply,
+    read_error_reply,
+)
 from doubleword_batch.api.request import ApiRequest, typed_reply
 from doubleword_batch.api.response_body import read_error_bytes, whole_body
 from doubleword_batch.api.retry_policy import (
@@ -36,11 +41,15 @@ from doubleword_batch.api.retry_policy import (
 from doubleword_batch.backoff import RetryClock
 from doubleword_batch.content_encoding import ACCEPTED
 from doubleword_batch.errors import (
+    ApiError,
     DoublewordBatchError,
+    ForbiddenError,
+    Next,
     NotFoundError,
     ProtocolError,
     quote_untrusted,
 )
+from doubleword_batch.models import ModelList
 from doubleword_batch.network import proxy_for, tls_context, unusable_proxy
 from doubleword_batch.redaction import redacted, redacted_lines
 from doubleword_batch.settings import BASE_URL_VARIABLES, Secret, header_value
@@ -56,6 +65,8 @@ _CONNECT_SECONDS = 10.0
 _SLOW_SECONDS = 30.0
 _NOT_NOW = frozenset({408, 425, 429, *range(500, 600)})
 """Statuses that say nothing about the key."""
+_FORBIDDEN = 403
+_MODELS_SHOWN = 3
 
 
 class Transport:
@@ -282,9 +293,9 @@ class Transport:
         reply = read_error_reply(response.status_code, response.headers, text, self.redact)
         if _is_html(response):
             raise html_error(request, reply)
-        if self._stands_in and is_missing_model(request, reply):
+        if self._stands_in and _is_missing_model(request, reply):
             await response.aclose()
-            raise model_not_local_error(request, reply, await self._models())
+            raise _model_not_local_error(request, reply, await self._models())
         key_check = None
         if await self._accepted.needs_key_check(request, reply):
             await response.aclose()
@@ -357,4 +368,29 @@ def _redirect_error(request: ApiRequest, how: str, *, is_done: bool = False) -> 
         hint=f"Set {BASE_URL_VARIABLES} to the API's final address, with /v1.",
         code="redirect",
         details={"may_have_happened": True} if is_done else None,
+    )
+
+
+def _is_missing_model(request: ApiRequest, reply: ErrorReply) -> bool:
+    """Whether the server refused a write because it does not have the model."""
+    is_unknown = "model_not_found" in reply.body.codes  # the code for a single request
+    return request.method == "POST" and (reply.status == _FORBIDDEN or is_unknown)
+
+
+def _model_not_local_error(
+    request: ApiRequest, reply: ErrorReply, models: Sequence[str]
+) -> ApiError:
+    """The error for a model that the server does not have; it names `models`, if known."""
+    shown = ", ".join(quote_untrusted(name, 80) for name in models[:_MODELS_SHOWN])
+    more = ", ..." if len(models) > _MODELS_SHOWN else ""
+    kind = ForbiddenError if reply.status == _FORBIDDEN else NotFoundError
+    return kind(
+        "No key is in use, so the local batch server answers, and it does not have the model that "
+        f"was requested{f'; it has {shown}{more}' if shown else ''} "
+        f"(HTTP {reply.status} on {request}: {quote_untrusted(reply.body.message)}).",
+        status=reply.status,
+        request_id=reply.request_id,
+        hint="Name a model that it has. For the hosted models, a person sets DOUBLEWORD_API_KEY, "
+        "and unsets DOUBLEWORD_BATCH_PROVIDER if that is local.",
+        next=Next("list", {"kind": "models"}),
     )

@@ -1,12 +1,19 @@
 """The command `doubleword-batch`: a command line for people, an MCP server for hosts.
 
 A host waits for this module at start-up, so the path to the MCP server imports neither typer nor
-rich, and nothing of the command line but its streams and exit codes.
+rich, and nothing of the command line but its exit codes.
 """
 
+import errno
+import io
+import os
+import stat
 import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TextIO, TypeGuard
 
-from doubleword_batch.cli.streams import prepare_streams
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 
 def main() -> None:
@@ -15,7 +22,7 @@ def main() -> None:
     `serve` alone, or no argument where stdin is not a terminal, is the MCP server; everything else
     is the command line.
     """
-    prepare_streams()
+    _prepare_streams()
     # httpx's own command, which the package imports with click, rich and pygments where they are.
     sys.modules["httpx._main"] = None  # pyright: ignore[reportArgumentType]  # refuses an import
     arguments = sys.argv[1:]
@@ -30,3 +37,53 @@ def main() -> None:
 
 def _stdin_is_terminal() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()  # pyright: ignore[reportUnnecessaryComparison]  # None under pythonw
+
+
+# The process's own streams: UTF-8 in files and pipes, one error for a reader that has gone
+
+
+def _prepare_streams() -> None:
+    """Make stdout and stderr the same on every system, before anything is written.
+
+    What is not a terminal gets UTF-8, unless PYTHONIOENCODING says otherwise: Windows would write
+    its old encoding, and lose what that does not have.
+    """
+    sys.stdout = _prepared(sys.stdout)
+    sys.stderr = _prepared(sys.stderr)
+
+
+def _prepared(stream: TextIO) -> TextIO:
+    if not _is_text_file(stream) or stream.isatty():
+        return stream
+    if "PYTHONIOENCODING" not in os.environ:
+        stream.reconfigure(encoding="utf-8", errors=stream.errors)  # which it would forget
+    with suppress(OSError):
+        if sys.platform == "win32" and stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
+            return piped(stream)
+    return stream
+
+
+def _is_text_file(stream: TextIO) -> "TypeGuard[io.TextIOWrapper[Any]]":
+    """Not None, as under pythonw, nor what a test put there."""
+    return isinstance(stream, io.TextIOWrapper)
+
+
+def piped(stream: "io.TextIOWrapper[Any]") -> "io.TextIOWrapper[Any]":
+    """The stream of a pipe on Windows: a closed one raises BrokenPipeError, as elsewhere."""
+    stream.flush()
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Pipe(stream.fileno(), "wb", closefd=False)),
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=stream.line_buffering,
+    )
+
+
+class _Pipe(io.FileIO):
+    def write(self, data: "ReadableBuffer", /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise BrokenPipeError(errno.EPIPE, "The reader has gone") from None

@@ -23,9 +23,7 @@ from doubleword_batch.jobs.store.row_marks import Mark, RowMarks
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.jobs.views import answers, histograms, remote
-from doubleword_batch.jobs.views.accuracy import Accuracy, AccuracyReview, review_accuracy
 from doubleword_batch.jobs.views.answers import AnswerPage, AnswerRow, Count
-from doubleword_batch.jobs.views.failures import FailureGroup, failures
 from doubleword_batch.jobs.views.histograms import MOST_DISTINCT, Bar, Histogram
 from doubleword_batch.jobs.views.preview import (
     DraftTexts,
@@ -33,6 +31,13 @@ from doubleword_batch.jobs.views.preview import (
     SourcePreview,
     preview_prompt,
     preview_source,
+)
+from doubleword_batch.jobs.views.quality import (
+    Accuracy,
+    AccuracyReview,
+    FailureGroup,
+    failures,
+    review_accuracy,
 )
 from doubleword_batch.jobs.views.remote import PricedModels, RemoteObject
 from doubleword_batch.jobs.views.row import RowDetail, row_detail

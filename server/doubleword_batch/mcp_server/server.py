@@ -157,12 +157,12 @@ class BatchServer(MCPServer[Jobs]):
         if self._unusable is not None:
             return error_reply(self._unusable)
         if name not in self._arguments:
-            from doubleword_batch.mcp_server.unknown import unknown_tool
+            from doubleword_batch.mcp_server.wrong_calls import unknown_tool
 
             writing = [tool for tool, *_ in _TOOLS if tool not in self._arguments]
             return error_reply(unknown_tool(name, arguments, self._arguments, writing))
         if set(arguments) - set(self._arguments[name]):
-            from doubleword_batch.mcp_server.arguments import unknown_arguments
+            from doubleword_batch.mcp_server.wrong_calls import unknown_arguments
 
             return error_reply(unknown_arguments(name, arguments, self._arguments))
         if any(not isinstance(value, bool | int) for value in arguments.values()):
@@ -170,7 +170,7 @@ class BatchServer(MCPServer[Jobs]):
 
             arguments = coerce_arguments(arguments, self._properties[name], self._required[name])
         if any(isinstance(value, bool) for value in arguments.values()):
-            from doubleword_batch.mcp_server.arguments import boolean_given_as_number
+            from doubleword_batch.mcp_server.wrong_calls import boolean_given_as_number
 
             wrong = boolean_given_as_number(arguments, self._properties[name])
             if wrong is not None:
@@ -193,7 +193,7 @@ class BatchServer(MCPServer[Jobs]):
                     )
                 return error_reply(cause)
             if isinstance(cause, ValidationError) and not isinstance(error, UnexpectedToolError):
-                from doubleword_batch.mcp_server.arguments import wrong_arguments
+                from doubleword_batch.mcp_server.wrong_calls import wrong_arguments
 
                 return error_reply(wrong_arguments(name, cause, arguments, self._arguments[name]))
             raise
@@ -205,7 +205,7 @@ class BatchServer(MCPServer[Jobs]):
         try:
             return await super().read_resource(uri, context)
         except ResourceNotFoundError:
-            from doubleword_batch.mcp_server.unknown import unknown_resource
+            from doubleword_batch.mcp_server.wrong_calls import unknown_resource
 
             raise unknown_resource(str(uri)) from None
 
@@ -216,7 +216,7 @@ class BatchServer(MCPServer[Jobs]):
         context: Context[Jobs, Any] | None = None,  # noqa: ARG002
     ) -> GetPromptResult | InputRequiredResult:
         """Say that there are no prompts."""
-        from doubleword_batch.mcp_server.unknown import unknown_prompt
+        from doubleword_batch.mcp_server.wrong_calls import unknown_prompt
 
         raise unknown_prompt(name)
 
