@@ -31,10 +31,10 @@ from doubleword_batch.batch_openai.call import CallFailedError, is_retry
 from doubleword_batch.batch_openai.client_state import ClientState
 from doubleword_batch.batch_openai.credentials import without_foreign_key
 from doubleword_batch.batch_openai.errors import BatchCallError, as_sdk_error
-from doubleword_batch.batch_openai.plain_body import plain_body
 from doubleword_batch.batch_openai.streaming import as_stream
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.jobs.sync.response import CallResponse
+from doubleword_batch.requests.keys import plain_body
 from doubleword_batch.requests.spec import CHAT
 
 if TYPE_CHECKING:
