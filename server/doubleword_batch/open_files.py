@@ -249,6 +249,14 @@ def is_plain_file(path: Path) -> bool:
         return False
 
 
+def is_other_than_file(path: Path) -> bool:
+    """Whether something stands there that is no regular file: a link, a folder, a pipe."""
+    try:
+        return not stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
 def open_regular(path: Path, buffering: int = _BUFFER_BYTES) -> BufferedReader:
     """Open a regular file for reading.
 

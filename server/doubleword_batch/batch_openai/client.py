@@ -235,10 +235,10 @@ class BatchOpenAI(openai.AsyncOpenAI):
                 return await self._live(cast_to, options, stream=stream, stream_cls=stream_cls)
         raise as_sdk_error(self, error, self.url_of(options.url)) from error
 
-    async def response_to(
+    def response_to(
         self, endpoint: str, model: object, body: bytes, *, is_retry: bool = False
-    ) -> CallResponse:
-        """The response to the body of one call; it may have an error status.
+    ) -> Awaitable[CallResponse]:
+        """Begin a call with this body; the response to await may have an error status.
 
         Raises:
             DoublewordBatchError: there is no response; `as_sdk_error` turns it into an exception of
@@ -251,7 +251,7 @@ class BatchOpenAI(openai.AsyncOpenAI):
             self._state.affinity.bind()
         named = model if isinstance(model, str) else ""
         call = shared.batching_thread.begin(endpoint, named, body, is_retry=is_retry)
-        return await shared.batching_thread.response_of(call)
+        return shared.batching_thread.response_of(call)
 
     async def answer_of(
         self,

@@ -76,7 +76,7 @@ class RequestKeys:
         See `keys_of_fields`. A body that cannot be parsed is hashed as it is.
         """
         if type(body) is CanonicalBody:
-            return self._hashed(body), None
+            return sha256(self._asked + body).digest()[:KEY_BYTES], None
         try:
             fields = _decode_without_whole_floats(body)
             if None in fields.values():
@@ -130,7 +130,7 @@ def plain_body(fields: dict[str, Any]) -> bytes | None:
             is_plain = _decode_without_whole_floats(body) == fields
         except _WholeFloatError:
             is_plain, is_canonical = _decode(body) == fields, False
-    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):
+    except (TypeError, ValueError, RecursionError, msgspec.EncodeError):
         return None
     if not is_plain:
         return None

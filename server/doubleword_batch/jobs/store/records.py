@@ -10,6 +10,7 @@ import msgspec
 
 from doubleword_batch.errors import StoreError
 from doubleword_batch.models import TERMINAL
+from doubleword_batch.open_files import is_other_than_file
 
 RANDOM_FINGERPRINT = "calls:"
 """How the fingerprint of a job begins that was drawn for it alone, and not made of its content."""
@@ -143,7 +144,7 @@ class Part(Record):
         if self.path is None:
             return self
         path = folder / self.path.name
-        if path.is_symlink() or (path.exists() and not path.is_file()):
+        if is_other_than_file(path):
             raise StoreError(
                 f"{path} in the state directory is a link or not a file, so it is not sent.",
                 hint="Somebody has changed the state directory. Use another one.",

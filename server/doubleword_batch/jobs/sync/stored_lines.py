@@ -19,7 +19,7 @@ from doubleword_batch.jobs.store.ledger import TAKEN
 from doubleword_batch.jobs.store.records import ANSWERED, EndedRow, RowOutcome
 from doubleword_batch.jobs.sync.answers import Answer
 from doubleword_batch.jobs.sync.parse import answer_in
-from doubleword_batch.open_files import NO_LINK, is_plain_file
+from doubleword_batch.open_files import NO_LINK, is_other_than_file, is_plain_file
 
 _WINDOW_BYTES = 1 << 18
 _FLAGS = os.O_RDWR | os.O_CREAT | NO_LINK | getattr(os, "O_BINARY", 0)
@@ -120,7 +120,7 @@ class _Copy:
     """
 
     def __init__(self, path: Path) -> None:
-        if path.exists() and not is_plain_file(path):  # a pipe would be waited for
+        if is_other_than_file(path):  # a pipe would be waited for
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         self.path = path
         self._file = FileIO(path)
