@@ -1,11 +1,14 @@
 """Single requests: live, in the flexible tier, and responses in the background."""
 
 import asyncio
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import openai
 import pytest
 
-from contract.stand_in import Echo, line, until
+from contract.stand_in import DEADLINE_SECONDS, Echo, line, until
 from doubleword_batch.local import LocalConfig, LocalServer
 from doubleword_batch.local.executors.base import RequestFailed
 from doubleword_batch.local.executors.faults import RequestFault
@@ -102,6 +105,19 @@ def test_an_executor_that_does_not_list_its_models_answers_all_the_same(start):
     assert (listed.status_code, listed.json()["error"]["code"]) == (503, "unavailable")
 
 
+class Failing(Echo):
+    async def _answer(self, _request):
+        raise RequestFailed("NetworkError", "the model's server hung up")
+
+
+def test_a_request_in_the_flexible_tier_that_fails_says_why_in_openai_s_shape(start):
+    caller = start(Failing(), max_attempts=1)
+    answer = caller.http.post("/chat/completions", json={"model": "chat-1", "service_tier": "flex"})
+    assert answer.status_code >= 500
+    assert answer.json()["error"]["code"] == "server_error"
+    assert "hung up" in answer.json()["error"]["message"]
+
+
 class Endless(Echo):
     async def _answer(self, _request):
         await asyncio.Event().wait()
@@ -145,6 +161,29 @@ def test_what_is_not_taken_is_refused_in_openai_s_shape(simulated, path, body, s
     answer = simulated.http.post(path, json=body)
     assert answer.status_code == status
     assert answer.json()["error"]["message"]
+
+
+def test_a_body_that_is_no_json_is_refused_and_not_called_a_fault_of_the_server(simulated):
+    for body in (b'{"model": ', b"[" * 100_000):
+        answer = simulated.http.post("/chat/completions", content=body)
+        assert answer.status_code == 400
+        assert "not valid JSON" in answer.json()["error"]["message"]
+
+
+def test_a_request_in_the_flexible_tier_that_is_deleted_is_told_to_whoever_waits(start, tmp_path):
+    executor = Endless()
+    caller = start(executor)
+    with ThreadPoolExecutor(1) as threads:
+        body = ASKED | {"service_tier": "flex"}
+        waiting = threads.submit(caller.http.post, "/responses", json=body)
+        until(lambda: executor.running == 1)
+        with closing(sqlite3.connect(tmp_path / "local" / "server.sqlite3")) as database:
+            ((id_,),) = database.execute("SELECT id FROM batches WHERE is_single")
+        assert caller.http.delete(f"/responses/{id_}").status_code == 200
+        answer = waiting.result(DEADLINE_SECONDS)
+    assert (answer.status_code, answer.json()["error"]["message"]) == (
+        404, "The request was deleted.",
+    )  # fmt: skip
 
 
 def test_a_model_that_is_not_there_is_not_found(start):

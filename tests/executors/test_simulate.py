@@ -115,6 +115,7 @@ async def test_an_answer_longer_than_max_tokens_is_cut_and_says_so():
         ({"type": "function", "function": {"name": "weather"}}, {"weather"}),
         ("auto", {"weather", "stocks", None}),
         ("none", {None}),
+        ({"type": "any of them"}, {"weather", "stocks"}),
     ],
 )
 async def test_tools_are_called_as_tool_choice_says(choice, names):
@@ -163,6 +164,26 @@ async def test_responses_call_tools_and_say_when_they_were_cut():
     assert cut.incomplete_details.reason == "max_output_tokens"
 
 
+async def test_a_conversation_with_calls_images_and_thoughts_is_read_as_a_model_reads_it():
+    asked = {"role": "user", "content": [{"type": "input_text", "text": "Rain?"}]}
+    call = {"type": "function_call", "call_id": "c", "name": "weather", "arguments": "{}"}
+    told = {"type": "function_call_output", "call_id": "c"}
+    image = {"type": "input_image", "image_url": "https://example.com/a.png"}
+    seen = {"role": "user", "content": [{"type": "input_text", "text": "Rain?"}, image, "Now?"]}
+    thought = {"type": "reasoning", "summary": []}
+
+    async def tokens(*items):
+        body = await answer(request({"model": "m", "input": list(items)}, "/v1/responses"))
+        return Response.model_validate(body, strict=True).usage.input_tokens
+
+    alone = await tokens(asked)
+    assert await tokens(asked, call, thought) == alone  # a model's own words are not counted here
+    assert await tokens(asked, call, told | {"output": "wet " * 40}) == alone + 40
+    parts = [{"type": "input_text", "text": "wet " * 40}]
+    assert await tokens(asked, call, told | {"output": parts}) == alone + 40
+    assert await tokens(seen) > alone
+
+
 @pytest.mark.parametrize("url", ["/v1/completions", "/v1/messages"])
 async def test_an_endpoint_that_no_job_is_built_for_is_not_answered(url):
     failed = await failure(request({"model": "m", "prompt": "x"}, url))
@@ -203,7 +224,13 @@ async def test_embeddings_come_as_base64_when_asked_for():
         ("/v1/chat/completions", {"model": "m", "messages": [{"role": "user"}], "n": 10**9}),
         ("/v1/chat/completions", {"model": "m", "messages": [{"role": "user"}], "n": True}),
         ("/v1/chat/completions", {"model": "m", "messages": [{"role": "user"}], "tools": [1]}),
+        ("/v1/chat/completions", {"model": "m", "messages": [{"role": "user"}], "tools": {}}),
+        (
+            "/v1/chat/completions",
+            {"model": "m", "messages": [{"role": "user"}], "tools": [{"function": {}}]},
+        ),
         ("/v1/responses", {"model": "m"}),
+        ("/v1/responses", {"model": "m", "input": ["x"]}),
         ("/v1/responses", {"model": "m", "input": "x", "previous_response_id": "resp_1"}),
         ("/v1/embeddings", {"model": "m", "input": []}),
         ("/v1/embeddings", {"model": "m", "input": [""]}),

@@ -169,6 +169,24 @@ async def test_a_200_that_is_not_an_answer_is_a_failure_with_its_text(
     assert words in failed.text
 
 
+async def test_an_answer_that_is_packed_and_broken_is_a_failure_that_says_so(stub, executor):
+    packed = gzip.compress(b'{"object": "chat.completion"}')
+    stub.answer = AnyResponse(b"no" + packed, headers={"content-encoding": "gzip"})
+    failed = await failure(executor)
+    assert (failed.kind, failed.status) == ("NonRetriableHttpStatus", 200)
+    assert failed.text.startswith("the answer ")
+    assert "gzip" in failed.text
+
+
+@pytest.mark.parametrize("key", ["two words", "sk-schlüssel", "sk-line\n"])
+def test_a_key_that_no_header_carries_is_refused_without_being_shown(key):
+    with pytest.raises(ConfigError) as raised:
+        UpstreamExecutor("http://127.0.0.1:9/v1", key, timeout_seconds=1)
+    assert raised.value.code == "invalid_setting"
+    assert "DOUBLEWORD_BATCH_LOCAL_KEY" in raised.value.hint
+    assert key not in str(raised.value)
+
+
 async def test_a_long_error_page_is_cut(stub, executor):
     stub.answer = HTMLResponse("<html>" + "x" * 1_000_000, 502)
     assert len((await failure(executor)).text) < 3_000

@@ -18,6 +18,7 @@ ORDER = {"source": "reviews.csv", "prompt": "Sort: {{ text }}"}
     ("tool", "name", "value", "says"),
     [
         ("create_batch_file", "columns", ["text"], "The prompt names the columns"),
+        ("create_batch_file", "output_columns", ["label"], "The properties of response_schema"),
         ("create_batch_file", "output_schema", {}, "Did you mean response_schema?"),
         ("create_batch_file", "schema", {}, "Did you mean response_schema?"),
         ("create_batch_file", "json_schema", {}, "Did you mean response_schema?"),
@@ -39,6 +40,7 @@ ORDER = {"source": "reviews.csv", "prompt": "Sort: {{ text }}"}
         ("create_batch_file", "max_cost", 5, "max_cost goes into create_batch as max_cost_usd."),
         ("create_batch_file", "api_key", "k", "is set by a person"),
         ("create_batch", "max_cost", 5, "Did you mean max_cost_usd?"),
+        ("create_batch", "MaxCostUsd", 5, "Did you mean max_cost_usd?"),
         ("create_batch", "temperature", 0, "temperature goes into params of create_batch_file."),
         ("get_status", "job_id", "x", "Did you mean job?"),
         ("get_status", "query", "SELECT 1", "query goes into fetch_results."),
@@ -100,10 +102,13 @@ async def test_a_tool_that_a_read_only_server_leaves_out_is_told_so(environment)
     settings = Settings.from_environment(environment | {"DOUBLEWORD_BATCH_READ_ONLY": "1"})
     async with agent(settings) as a:
         reply = await a.fails("create_batch", job="x")
+        table = await a.fails("fetch_results", job="x", output_path="answers.csv")
     assert reply["error"]["code"] == "read_only"
     assert "create_batch is not offered: this server was started read-only." in reply.text
     assert "The tools are: get_status, fetch_results, list." in reply.text
     assert "next" not in reply["error"]
+    assert table["error"]["code"] == "read_only"
+    assert "use query" in table["error"]["hint"]
 
 
 @pytest.mark.parametrize("kind", ["resource", "prompt"])

@@ -22,7 +22,6 @@ from doubleword_batch.local.executors.base import (
     RequestFailed,
     is_list,
     is_object,
-    rejected,
 )
 from doubleword_batch.loopback import is_loopback
 from doubleword_batch.network import proxy_for, tls_context
@@ -79,8 +78,6 @@ class UpstreamExecutor:
 
     async def run(self, request: Request) -> Completion:
         """Send one request and read its answer."""
-        if not request.url.startswith("/v1/"):
-            raise rejected(f"{request.url} is not a path of this API", status=404)
         body = {
             name: value for name, value in request.body.items() if not name.startswith("stream")
         }
