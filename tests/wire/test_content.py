@@ -1,6 +1,8 @@
 """Downloads: whole lines only, each handed over once, through cuts; and what is not lines."""
 
 import gzip
+import io
+import zipfile
 
 import anyio
 import pytest
@@ -253,11 +255,35 @@ async def test_a_compressed_file_is_unpacked(connect):
     assert (b"".join(got), read.size_bytes) == (WHOLE, len(WHOLE))
 
 
-async def test_a_damaged_compressed_file_is_requested_again(connect):
-    damaged = answer(200, b"\x1f\x8b no gzip", headers={"Content-Encoding": "gzip"})
-    async with serving(damaged, lines(*ROWS)) as server:
-        read = await connect(server.base_url).files.content(ID, lambda _: None)
-    assert read.lines == 5
+def zipped(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("results.jsonl", content)
+    return packed.getvalue()
+
+
+OF_THE_REPLY = {"Content-Encoding": "gzip"}
+DAMAGED = {
+    "a reply that is no gzip": (b"\x1f\x8b no gzip", OF_THE_REPLY),
+    "a reply without its end": (gzip.compress(WHOLE)[:-12], OF_THE_REPLY),
+    "a gzip file that is none": (b"\x1f\x8b\x08 no gzip", {}),
+    "a gzip file without its end": (gzip.compress(WHOLE)[:-12], {}),
+    "a zip file without its end": (zipped(WHOLE)[:60], {}),
+    "a zip file with other bytes": (
+        zipped(WHOLE).replace(b"\xab", b"\xff", 1)[:43] + b"\xff" * 99,
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+async def test_a_damaged_compressed_file_is_requested_again(connect, name):
+    body, headers = DAMAGED[name]
+    async with serving(answer(200, body, headers=headers), lines(*ROWS)) as server:
+        got: list[bytes] = []
+        read = await connect(server.base_url, like="openai").files.content(ID, got.append)
+        assert len(server.requests) == 2
+    assert (b"".join(got), read.lines) == (WHOLE, 5)
 
 
 async def test_a_cancelled_download_leaves_the_client_usable(connect):

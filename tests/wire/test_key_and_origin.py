@@ -134,6 +134,15 @@ async def test_a_post_is_sent_to_no_other_server(connect, status):
 
 
 @respx.mock
+async def test_a_post_in_a_redirect_loop_ends(connect):
+    route = respx.post(f"{API}/batches/{ID}/cancel")
+    route.respond(308, headers={"location": f"/v1/batches/{ID}/cancel"})
+    with pytest.raises(errors.ProtocolError, match="in a circle"):
+        await connect().batches.cancel(ID)
+    assert route.call_count < 10
+
+
+@respx.mock
 async def test_a_redirect_loop_ends(connect):
     route = respx.get(f"{API}/models").respond(302, headers={"location": "/v1/models"})
     with pytest.raises(errors.ProtocolError, match="in a circle"):

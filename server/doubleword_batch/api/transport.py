@@ -273,10 +273,7 @@ class Transport:
         if request.writes and response.status_code not in _SAME_METHOD:
             is_done = response.status_code == _SEE_OTHER
             raise _redirect_error(request, "although it is not a GET", is_done=is_done)
-        try:
-            target = response.url.join(response.headers["location"])
-        except (httpx.InvalidURL, ValueError):
-            raise _redirect_error(request, "to something that is not an address") from None
+        target = response.url.join(response.headers["location"])  # httpx has read it before
         here = response.url
         same = (target.scheme, target.host, target.port) == (here.scheme, here.host, here.port)
         if not same or target.userinfo:
