@@ -155,7 +155,7 @@ async def test_a_key_that_cannot_be_a_header_is_rejected_without_showing_it(key)
     with pytest.raises(errors.ConfigError) as caught:
         BatchClient(base_url=API, api_key=key)
     assert caught.value.code == "invalid_setting"
-    assert "API key holds" in caught.value.message
+    assert "API key contains" in caught.value.message
     assert "sk" not in f"{caught.value!r} {caught.value}"
 
 
