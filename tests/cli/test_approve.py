@@ -58,7 +58,7 @@ def test_without_a_terminal_nothing_is_submitted_and_nothing_approved(hosted):
     assert "at most $0.08" in again["message"]
     shown = hosted.run("approve", job)
     assert shown.returncode != 0
-    assert "Only a person may say yes" in shown.stderr
+    assert "Only a person may approve" in shown.stderr
     assert "--code" not in shown.stdout + shown.stderr
     assert failure(hosted, "approve", job, "--code", "0000000000")["code"] == "not_confirmed"
     (question,) = [q for q in hosted.json("approve")["waiting"] if q["job"] == job]

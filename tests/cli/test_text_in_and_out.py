@@ -72,7 +72,7 @@ def test_a_pipe_in_another_encoding_is_refused_before_anything_is_made(shell):
     )
 
     assert json.loads(made.stdout)["error"]["code"] == "not_readable"
-    assert "piped in is not UTF-8" in json.loads(made.stdout)["error"]["message"]
+    assert "piped input is not UTF-8" in json.loads(made.stdout)["error"]["message"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])

@@ -198,8 +198,8 @@ def test_while_an_index_is_made_the_page_says_so_and_then_goes_on(browser, revie
     monkeypatch.setattr(answer_tables, "_WAIT_SECONDS", 0.01)
     sorted_by = f"/jobs/{reviews}/answers?sort=output_tokens"
     preparing = browser.get(sorted_by)
-    assert "An index over output_tokens is being made for 60 rows" in preparing.text
-    assert "An index over output_tokens" in browser.get(f"/jobs/{reviews}/answers").text
+    assert "An index on output_tokens is being made for 60 rows" in preparing.text
+    assert "An index on output_tokens" in browser.get(f"/jobs/{reviews}/answers").text
     gate.set()
     monkeypatch.setattr(answer_tables, "_WAIT_SECONDS", WAIT_SECONDS)
     until = monotonic() + WAIT_SECONDS
@@ -224,11 +224,11 @@ def test_while_all_rows_are_looked_through_the_page_says_so_and_then_goes_on(
         views.answers, "page", lambda *a, **k: find(*a, **k) if gate.is_set() else None
     )
     searched = f"/jobs/{reviews}/answers?sort=id&descending=1&text=number+5"
-    assert "All 60 rows are looked through" in browser.get(searched).text
+    assert "All 60 rows are being searched" in browser.get(searched).text
     gate.set()
     monkeypatch.setattr(answer_tables, "_WAIT_SECONDS", WAIT_SECONDS)
     until = monotonic() + WAIT_SECONDS
-    while "looked through" in (page := browser.get(searched)).text:
+    while "being searched" in (page := browser.get(searched)).text:
         assert monotonic() < until
     assert numbers(page) == [*range(60, 50, -1), 6]
 

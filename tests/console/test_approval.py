@@ -96,7 +96,7 @@ def test_a_no_is_kept_and_can_be_taken_back(asking, browser):
     question = question_on(browser.get(f"/jobs/{job}").text)
     asking.console.post(browser, f"/jobs/{job}/approve", question=question, decision="declined")
     page = browser.get(f"/jobs/{job}").text
-    assert "You said no" in page
+    assert "You declined" in page
     assert "<dt>Batches</dt>" not in page
     assert "Approve and submit" in page
 

@@ -45,7 +45,7 @@ def test_a_schema_that_is_none_is_said_as_it_is_written_and_nothing_is_lost(cons
         schema = page.get_by_label("JSON Schema")
         schema.fill('{"type": ')
         page.wait_for_selector("#rendered >> text=The schema is not JSON")
-        page.get_by_role("button", name="Go on with all rows").click()
+        page.get_by_role("button", name="Continue with all rows").click()
         page.wait_for_selector("main > .notice.error >> text=The schema is not JSON")
         page.wait_for_load_state()  # its script adds the column
         assert page.get_by_label("Prompt of each row").input_value() == "Judge {{ text }}"
@@ -56,7 +56,7 @@ def test_a_schema_that_is_none_is_said_as_it_is_written_and_nothing_is_lost(cons
         page.get_by_label("Values, with commas").fill("good, bad")
         page.get_by_role("button", name="Add").click()
         page.wait_for_selector("#rendered >> text=Judge fine")
-        page.get_by_role("button", name="Go on with all rows").click()
+        page.get_by_role("button", name="Continue with all rows").click()
         page.wait_for_selector("text=Ready to be submitted")
         page.get_by_text("Response schema").click()
         assert '"enum": [' in page.inner_text("details pre")

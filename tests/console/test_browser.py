@@ -62,7 +62,7 @@ def test_from_a_dropped_file_to_a_downloaded_table(console, opened, tmp_path):
         page.wait_for_selector("#rendered >> text=Judge so so")
         page.get_by_role("button", name="Try it on 5 rows").click()
         page.wait_for_selector("#pilots >> text=[simulated]")
-        page.get_by_role("button", name="Go on with all rows").click()
+        page.get_by_role("button", name="Continue with all rows").click()
         page.wait_for_selector("text=5 rows were answered before by")  # those of the pilot
         page.get_by_role("button", name="Submit 2 requests for $0").click()
         page.get_by_role("link", name="Look at the answers").click()
@@ -152,7 +152,7 @@ def test_a_console_that_is_killed_while_a_job_runs_goes_on_on_the_page_that_was_
             page.set_input_files("#file", write_reviews(tmp_path, 4))
             page.wait_for_url("**/new/*")
             page.get_by_label("Prompt of each row").fill("Judge {{ review }}")
-            page.get_by_role("button", name="Go on with all rows").click()
+            page.get_by_role("button", name="Continue with all rows").click()
             page.get_by_role("button", name="Submit 4 rows for $0").click()
             page.wait_for_selector(".legend >> text=1 pending")
             page.wait_for_load_state()  # its script, too, is there
@@ -277,7 +277,7 @@ def test_two_prompts_are_tried_on_the_same_rows_and_stand_side_by_side(console, 
         file = {"name": "a.csv", "mimeType": "text/csv", "buffer": rows.encode()}
         page.set_input_files("#file", file)
         page.wait_for_url("**/new/*")
-        for words, seen in (("Name", "This prompt"), ("Count", "The prompt before")):
+        for words, seen in (("Name", "This prompt"), ("Count", "Previous prompt")):
             page.get_by_label("Prompt of each row").fill(words + " {{ text }}")
             page.wait_for_selector(f"#rendered >> text={words} text 0")
             page.get_by_role("button", name="Try it on 5 rows").click()

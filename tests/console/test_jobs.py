@@ -24,7 +24,7 @@ def test_a_price_that_is_not_what_the_button_said_submits_nothing(console, brows
     job = anyio.run(build)
     refused = console.post(browser, f"/jobs/{job}/submit", quote="$0.01", window="24h")
     assert refused.status_code == 400
-    assert "The price is $0 now, and the button said $0.01" in refused.text
+    assert "The price is now $0, but the button said $0.01" in refused.text
     assert "Ready to be submitted" in browser.get(f"/jobs/{job}").text
 
 
@@ -49,7 +49,7 @@ def test_rows_that_were_cut_are_run_again_with_a_larger_limit(console, browser, 
     retried = console.post(browser, f"/jobs/{job}/retry", cause="length", told=told, **changed)
     assert retried.status_code == 303
     until = monotonic() + WAIT_SECONDS
-    while "Every row that was asked has a good answer" not in failures:
+    while "Every row that was sent has a good answer" not in failures:
         assert monotonic() < until
         failures = browser.get(f"/jobs/{job}/failures").text
     row = browser.get(f"/jobs/{job}/rows/1").text

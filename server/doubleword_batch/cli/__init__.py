@@ -1,7 +1,7 @@
 """The command `doubleword-batch`: a command line for people, an MCP server for hosts.
 
 A host waits for this module at start-up, so the path to the MCP server imports neither typer nor
-rich, and nothing of the command line but its exit codes.
+rich, and of the command line only its exit codes.
 """
 
 import errno
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 def main() -> None:
     """Run the command and end the process.
 
-    `serve` alone, or no argument where stdin is not a terminal, is the MCP server; everything else
+    `serve` alone, or no argument when stdin is not a terminal, is the MCP server; everything else
     is the command line.
     """
     _prepare_streams()
-    # httpx's own command, which the package imports with click, rich and pygments where they are.
-    sys.modules["httpx._main"] = None  # pyright: ignore[reportArgumentType]  # refuses an import
+    # httpx's own command, which httpx imports together with click, rich and pygments if it can.
+    sys.modules["httpx._main"] = None  # pyright: ignore[reportArgumentType]  # makes that import fail
     arguments = sys.argv[1:]
     if arguments == ["serve"] or (not arguments and not _stdin_is_terminal()):
         from doubleword_batch.cli.mcp import serve

@@ -1,7 +1,7 @@
 """The command line: its commands, its help, and how it is run.
 
-A command line names one command, and only that one is imported: the others would take most of the
-time in which a person waits for it. Help is plain text, in whole sentences, at 80 columns.
+A command line names one command, and only that one is imported: importing the others would take
+most of the time in which a person waits. Help is plain text, in whole sentences, at 80 columns.
 """
 
 import traceback
@@ -25,17 +25,17 @@ PLAIN: dict[str, Any] = {
     "pretty_exceptions_enable": False,  # its tracebacks show local variables, and so keys
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
-"""What every `Typer` of the command line is made with."""
+"""The options of every `Typer` of the command line."""
 
 _ABOUT = "Bulk inference from the shell: a table and a prompt in, a table of answers out."
 _NO_KEY = (
     "No key is needed: without DOUBLEWORD_API_KEY batches run on this machine, answered by a small "
     f"demo model (`{PROGRAM} local pull` fetches it)."
 )
-# \b on a line of its own keeps the lines of a paragraph.
+# \b on a line of its own keeps a paragraph's line breaks.
 _CODES = "\n".join(("\b", "Exit codes:", *(f"{code.value:>4}  {code.meaning}" for code in Exit)))
 
-# In the order of the help: where each command stands, as module of `cli` and name there.
+# In the order of the help: the module of `cli` and the name of each command.
 _COMMANDS = {
     "run": "run_flow.run",
     "create-file": "steps.create_file",
@@ -60,7 +60,7 @@ _COMMANDS = {
 
 
 def doctor(*, as_json: options.AsJson = False) -> int:
-    """Check what is set up here, whether the provider answers, and what to do about any fault."""
+    """Check what is set up here and whether the provider answers, and say how to fix faults."""
     import anyio
 
     from doubleword_batch.cli.show import show_findings
@@ -80,7 +80,7 @@ def demo(*, as_json: options.AsJson = False) -> int:
 
 
 class Group(TyperGroup):
-    """Shows what a command does in whole sentences, in as many lines as they need."""
+    """Shows what a command does in whole sentences, on as many lines as they need."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write a line or two for each command."""
@@ -124,7 +124,7 @@ def command_line(named: str = "") -> typer.Typer:
 def run_app(arguments: list[str]) -> int:
     """Run one command line, without the program's name; returns the process's exit code.
 
-    This is the one place where an error of a command becomes words and an exit code.
+    This is the one place where an error of a command becomes a message and an exit code.
     """
     as_json = "--json" in arguments
     try:
@@ -142,7 +142,7 @@ def run_app(arguments: list[str]) -> int:
         traceback.print_exception(error)
         Terminal(as_json=as_json).fail(_bug(error))
         return Exit.BUG
-    if code == Exit.INTERRUPTED:  # typer's own code for a Ctrl-C that no command explained
+    if code == Exit.INTERRUPTED:  # typer's code for a Ctrl-C that no command explained
         Terminal(as_json=as_json).fail(interrupted("Stopped.", Next("list", {"kind": "jobs"})))
     return code or Exit.DONE
 

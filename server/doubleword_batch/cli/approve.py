@@ -1,4 +1,4 @@
-"""`approve`: a person's yes to what costs more than they allow unasked, and asking for it."""
+"""`approve`: a person approves what costs more than they allow without asking."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
@@ -28,17 +28,17 @@ _T = TypeVar("_T")
 
 def approve(
     job: Annotated[
-        str | None, typer.Argument(help="A job's name; leave it out to see what waits.")
+        str | None, typer.Argument(help="A job's name; leave it out to see what is waiting.")
     ] = None,
     *,
     decline: Annotated[bool, typer.Option("--decline", help="Say no.")] = False,
     code: Annotated[
         str | None,
-        typer.Option(help="Where there is no terminal: the code that `approve JOB` shows at one."),
+        typer.Option(help="Without a terminal: the code that `approve JOB` shows at one."),
     ] = None,
     as_json: options.AsJson = False,
 ) -> int:
-    """Say yes to a submission that waits for a person, and submit it.
+    """Approve a submission that waits for a person, and submit it.
 
     It asks at a terminal; it is for people, not for agents.
     """
@@ -55,7 +55,7 @@ def approve(
         if question is None:
             raise InputError(
                 f"Nothing in job {name} is waiting for a person.",
-                hint=f"See what waits: {PROGRAM} approve",
+                hint=f"See what is waiting: {PROGRAM} approve",
                 code="not_submitted",
             )
         if decline:
@@ -83,7 +83,7 @@ def _show_waiting(terminal: Terminal, waiting: list[Approval]) -> None:
     for found in waiting:
         terminal.show(Text(plain(approval_in_words(found))))
     if waiting:
-        terminal.note(f"{PROGRAM} approve JOB asks, and submits it.")
+        terminal.note(f"{PROGRAM} approve JOB asks you, and submits it.")
     else:
         terminal.note("Nothing is waiting for a person.")
 
@@ -91,7 +91,7 @@ def _show_waiting(terminal: Terminal, waiting: list[Approval]) -> None:
 def _confirm(
     terminal: Terminal, approvals: JobApprovals, question: Approval, code: str | None
 ) -> None:
-    """Return only if a person says yes, here or with a code that a terminal showed."""
+    """Return only if a person approves, here or with a code that a terminal showed."""
     if code is not None:
         if approvals.is_code(code, question):
             return
@@ -111,7 +111,7 @@ def _agree(question: Approval) -> None:
         return
     raise InputError(
         f"A person has not approved {asked}; nothing was submitted.",
-        hint="Only a person may say yes, at a terminal or in the console. An agent asks them.",
+        hint="Only a person may approve, at a terminal or in the console. An agent has to ask.",
         code="not_confirmed",
     )
 
@@ -119,9 +119,9 @@ def _agree(question: Approval) -> None:
 async def with_approval(
     jobs: Jobs, terminal: Terminal, work: Callable[[Progress], Awaitable[_T]]
 ) -> _T:
-    """Do `work`; where it needs a person's yes, ask at the terminal, and do it again.
+    """Do `work`; if it needs a person's approval, ask at the terminal, and do it again.
 
-    Its progress is shown while it works, and not while the person types.
+    Progress is shown while it works, but not while the person types.
 
     Raises:
         ApprovalError: there is no terminal.

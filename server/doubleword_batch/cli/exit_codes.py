@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from doubleword_batch.jobs.replies import Results, Status
 
 INTERRUPTED = "interrupted"
-"""The `code` of the error that stands for the user's Ctrl-C."""
+"""The `code` of the error for the user's Ctrl-C."""
 
 
 class Exit(IntEnum):
@@ -27,7 +27,7 @@ class Exit(IntEnum):
     meaning: str
 
     def __new__(cls, code: int, meaning: str) -> Self:
-        """A member is its code and carries its meaning."""
+        """A member is its code and has its meaning."""
         member = int.__new__(cls, code)
         member._value_ = code
         member.meaning = meaning
@@ -56,14 +56,14 @@ _BY_ERROR: tuple[tuple[type[DoublewordBatchError], Exit], ...] = (
 
 
 def exit_of(error: DoublewordBatchError) -> Exit:
-    """The exit code of an expected failure, by who has to act next."""
+    """The exit code for an expected failure, by who has to act next."""
     if error.code == INTERRUPTED:
         return Exit.INTERRUPTED
     return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), Exit.BUG)
 
 
 def exit_of_results(report: "Results") -> Exit:
-    """`DONE` only if every row that was to be sent has a good answer."""
+    """`DONE` only if every row that was meant to be sent has a good answer."""
     good = report.ledger.get("ok", 0) + report.ledger.get("skipped", 0)
     return Exit.DONE if sum(report.ledger.values()) == good else Exit.INCOMPLETE
 
@@ -76,5 +76,5 @@ def exit_of_status(report: "Status") -> Exit:
 
 
 def interrupted(message: str, next_call: Next | None = None) -> DoublewordBatchError:
-    """The user's Ctrl-C as an error that says what became of the work and how to go on."""
+    """The user's Ctrl-C as an error that says what became of the work and how to continue."""
     return DoublewordBatchError(message, next=next_call, code=INTERRUPTED, retryable=True)

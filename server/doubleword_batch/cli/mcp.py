@@ -14,7 +14,7 @@ def serve() -> int:
         settings = Settings.from_environment()
     except ConfigError as error:
         sys.stderr.write(f"doubleword-batch cannot work with these settings: {error}\n")
-        # A host would only say that the connection was closed. Here every call says what is wrong.
+        # A host would only report a closed connection. This way every call says what is wrong.
         stdio.serve(error)
         return exit_of(error)
     stdio.serve(settings)

@@ -1,4 +1,4 @@
-"""The next call as a command line: what an agent would call, as a person would type it."""
+"""The next call as a command line: the call for an agent, as a person would type it."""
 
 import json
 from collections.abc import Callable
@@ -31,13 +31,13 @@ _WORDS: dict[str, Callable[[Any], list[str]]] = {
         word for name, value in params.items() for word in ("--param", f"{name}={_json(value)}")
     ],
 }
-"""What a tool's argument is on the command line; what has no option there is left out."""
+"""The command-line form of a tool's arguments; those without an option are left out."""
 
 
 def command_for(next_call: Next) -> str:
-    """The command line of the next call, quoted for a shell.
+    """The command line for the next call, quoted for a shell.
 
-    `fetch` always names a table to write: the person wants the answers, an agent may want samples.
+    `fetch` always names a table to write: a person wants the answers, an agent may want samples.
     """
     arguments = next_call.arguments
     if next_call.tool == "fetch_results" and "job" in arguments:

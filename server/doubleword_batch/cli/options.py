@@ -169,7 +169,7 @@ def build_request(
     overwrite: bool = False,
     max_cost: Decimal | None = None,
 ) -> "BuildRequest":
-    """The request file that `run` and `create-file` ask for; the arguments are their options.
+    """The request file that `run` and `create-file` build; the arguments are their options.
 
     Raises:
         typer.BadParameter: a parameter or an option is not NAME=VALUE, or a target has no model.
@@ -219,10 +219,10 @@ def params_of(given: list[str] | None, option: str = "--param") -> dict[str, Any
 
 
 def _text_of(given: str) -> str:
-    """A template as given, or from stdin for `-`; `@FILE` is read where the job is built.
+    """A template as given, or from stdin for `-`; `@FILE` is read when the job is built.
 
     Raises:
-        InputError: code `not_readable`: what was piped in is not UTF-8.
+        InputError: code `not_readable`: the piped input is not UTF-8.
     """
     if given != "-":
         return given
@@ -231,14 +231,14 @@ def _text_of(given: str) -> str:
 
 
 def _text_of_stdin() -> str:
-    """What is piped in, as UTF-8 whatever the system's own encoding is."""
+    """The piped input, as UTF-8 whatever the system's own encoding is."""
     if sys.stdin.isatty():
         return sys.stdin.read()
     try:
         return decode_saved(sys.stdin.buffer.read()).removesuffix("\n")
     except UnicodeDecodeError as error:
         raise InputError(
-            f"What was piped in is not UTF-8 text: {error}.",
+            f"The piped input is not UTF-8 text: {error}.",
             hint="Give @FILE, or set the shell's encoding to UTF-8.",
             code="not_readable",
         ) from None

@@ -1,6 +1,6 @@
 """Progress on stderr, and what a Ctrl-C while waiting means.
 
-A bar with rate and ETA on a terminal, a line now and then elsewhere.
+A bar with rate and ETA on a terminal, otherwise a line now and then.
 """
 
 import time
@@ -24,7 +24,7 @@ _LINE_SECONDS = 30.0
 
 @contextmanager
 def progress_on(console: Console) -> Generator[Tell]:
-    """A `Tell` for one verb; the bar on a terminal goes away when the verb has ended."""
+    """A `Tell` for one verb; the bar on a terminal disappears when the verb has ended."""
     if not console.is_terminal:
         yield _tell_in_lines(console)
         return
@@ -37,7 +37,7 @@ def progress_on(console: Console) -> Generator[Tell]:
 def wait_interrupted(
     settings: Settings, job: str, output: str | None = None
 ) -> DoublewordBatchError:
-    """What a Ctrl-C while waiting means for the job, and how to go on with it and its table."""
+    """What a Ctrl-C while waiting means for the job, and how to continue with it and its table."""
     from doubleword_batch.jobs.job import MAX_WAIT_SECONDS
 
     arguments: dict[str, Any] = {"job": job, "wait_seconds": MAX_WAIT_SECONDS}

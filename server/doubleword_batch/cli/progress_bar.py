@@ -1,4 +1,4 @@
-"""The progress bar of a terminal; imported where there is one."""
+"""The progress bar of a terminal; imported only if there is one."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from doubleword_batch.progress import Progress as Tell
 
 @contextmanager
 def bar_on(console: Console) -> Generator[Tell]:
-    """A `Tell` that draws a bar with rate and ETA; it goes away at the end."""
+    """A `Tell` that draws a bar with rate and ETA; it disappears at the end."""
     bar = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -39,7 +39,7 @@ def bar_on(console: Console) -> Generator[Tell]:
             for task in shown.values():
                 bar.remove_task(task)
             shown.clear()
-            # What was done before this command began must not count into its rate.
+            # Work done before this command began must not count into its rate.
             shown[words] = bar.add_task(words, total=total, completed=int(done))
         bar.update(shown[words], completed=done, total=total)
 

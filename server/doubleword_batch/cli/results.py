@@ -1,4 +1,4 @@
-"""What comes after a job's submission: `status`, `fetch`, `cancel`, `retry`, and `list`."""
+"""The commands after a job's submission: `status`, `fetch`, `cancel`, `retry`, and `list`."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -70,7 +70,7 @@ def status(
 
 
 def _tell_end(terminal: Terminal, report: Status, on_done: str | None, *, notify: bool) -> None:
-    """Run what the person wants to be run at the end; its exit code is not ours."""
+    """Run the person's command for the end of the job; its exit code does not become ours."""
     told = end_variables(report.job, report.status, report.counts)
     if notify:
         show_notification(told)
@@ -87,7 +87,7 @@ def fetch(
         typer.Option(
             "--query",
             "-q",
-            help="A SELECT over the table `results`; other jobs are tables by their names. With "
+            help="A SELECT over the table `results`; other jobs are tables named after them. With "
             "--output, all its rows are written.",
         ),
     ] = None,
@@ -149,10 +149,10 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
     as_json: options.AsJson = False,
 ) -> int:
-    """Delete jobs of this machine and their files; what would be lost is asked about first.
+    """Delete jobs on this machine and their files; asks first if something would be lost.
 
-    A provider keeps its files and batches; the local server deletes its copies. Tables that were
-    written elsewhere stay. With --json, each job that is deleted is a line of its own.
+    A provider keeps its files and batches; the local server deletes its copies. Tables written
+    elsewhere stay. With --json, each deleted job is a line of its own.
     """
     terminal = Terminal(as_json=as_json)
     settings = configured()

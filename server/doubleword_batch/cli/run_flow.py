@@ -131,7 +131,7 @@ def run(
 
 
 def _refuse_without(source: str | None, prompt: str | None, output: str | None) -> None:
-    """Name together all that is missing where no lock file stands in for it."""
+    """List together everything that is missing when no lock file supplies it."""
     needed = {
         "the table to read (SOURCE)": source,
         "a prompt (--prompt)": prompt,
@@ -185,7 +185,7 @@ def run_flow(
 
     Raises:
         InputError: `not_confirmed`: it costs money and nobody agreed; nothing was submitted.
-        DoublewordBatchError: any verb's; `interrupted` after a Ctrl-C.
+        DoublewordBatchError: as the verbs; `interrupted` after a Ctrl-C.
     """
     flow = _RunFlow(terminal, settings, request, run_options)
     try:
@@ -251,7 +251,7 @@ class _RunFlow:
         return results.reply.model_copy(update={"differs": self._differs})
 
     async def _take_lock(self, ws: Workspace) -> None:
-        """Let the lock file say what to build, where one was named."""
+        """Let the lock file say what to build, if one was named."""
         options = self._options
         if options.locked is None:
             return
@@ -324,7 +324,7 @@ class _RunFlow:
         self._submitted = True
 
     def _confirm(self, ws: Workspace, expected: Cost) -> None:
-        """Return only if this may be paid for, or a person is asked when it is submitted."""
+        """Return only if this may be paid for, or if a person will be asked at submission."""
         price = cost(expected.usd, expected.note)
         self._terminal.note(f"estimated cost at {ws.profile.called}: {price}")
         if self._options.agreed or self._options.max_cost_usd is not None:
@@ -336,12 +336,12 @@ class _RunFlow:
             return
         raise InputError(
             f"The cost of job {self._job} ({price}) was not confirmed; nothing was submitted.",
-            hint="Add --yes, or --max-cost USD to submit only what costs no more than that.",
+            hint="Add --yes, or --max-cost USD to submit only if it costs no more than that.",
             code="not_confirmed",
         )
 
     def interrupted(self) -> DoublewordBatchError:
-        """What the Ctrl-C means at the stage that was reached."""
+        """What the Ctrl-C means at the current stage."""
         if self._submitted and self._job:
             return wait_interrupted(self._settings, self._job, self._options.output)
         if self._submitting:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from doubleword_batch.local import RunningServer
 
 PATIENCE_SECONDS = 20.0
-"""How long a page waits for a provider that does not answer: a person sits before it."""
+"""How long a page waits for a provider that does not answer: a person is waiting."""
 
 local_app = typer.Typer(cls=Group, no_args_is_help=False, **PLAIN)
 
@@ -83,7 +83,7 @@ def local(
 
 @local_app.command()
 def pull(*, as_json: options.AsJson = False) -> int:
-    """Fetch the small demo model (about 94 MB), once; no package is installed."""
+    """Download the small demo model (about 94 MB), once; no package is installed."""
     from doubleword_batch.local.model_download import pull as pull_model
 
     terminal = Terminal(as_json=as_json)
@@ -127,14 +127,14 @@ def proxy(
 ) -> int:
     """Answer OpenAI calls of programs in any language at batch prices, until Ctrl-C.
 
-    A program needs the base URL and the key, which is made and shown at the first start and kept
-    in a file. Its calls are gathered into batches, and each call waits for its own answer: set the
+    A program needs the base URL and the key, which is created and shown at the first start and kept
+    in a file. Calls are collected into batches, and each call waits for its own answer: set the
     client's timeout to hours.
 
     The provider's key and address come from DOUBLEWORD_API_KEY and DOUBLEWORD_BASE_URL, or from
     OPENAI_API_KEY and OPENAI_BASE_URL; without them the local server answers.
-    DOUBLEWORD_BATCH_PROXY_KEY takes the place of the key that the proxy makes. No key is taken on
-    the command line, where other users of the machine could read it.
+    DOUBLEWORD_BATCH_PROXY_KEY replaces the generated key. No key is accepted on the command line,
+    where other users of the machine could read it.
     """
     from doubleword_batch.batch_openai.batcher import BatchingOptions
     from doubleword_batch.batch_openai.credentials import resolve_settings
@@ -168,14 +168,14 @@ def proxy(
 
 
 def _names(given: str | None) -> tuple[str, ...] | None:
-    """The names of a list that commas separate; None for none."""
+    """The names in a comma-separated list; None if it has none."""
     return tuple(name.strip() for name in (given or "").split(",") if name.strip()) or None
 
 
 def _proxy_key(settings: Settings) -> tuple[str, str]:
     """The key that programs must send, and what is shown of it when the proxy starts."""
     if settings.proxy_key is not None:
-        return settings.proxy_key.reveal(), "that of DOUBLEWORD_BATCH_PROXY_KEY"
+        return settings.proxy_key.reveal(), "the one in DOUBLEWORD_BATCH_PROXY_KEY"
     from doubleword_batch.private_home import kept_key
 
     path = settings.home / "proxy" / "key"
@@ -192,7 +192,7 @@ def _chosen(
     url: str | None,
     model: Path | None,
 ) -> Settings:
-    """The settings, overridden by the options; an address or a model file says what answers."""
+    """The settings, overridden by the options; an address or a model file decides what answers."""
     if url is not None:
         executor = executor or "upstream"
         settings = replace(settings, local_url=check_base_url("--url", url))
@@ -241,10 +241,10 @@ def webhook(
         int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for any free one.")
     ] = 8087,
 ) -> int:
-    """Take the provider's webhooks on 127.0.0.1, behind a tunnel of yours, until Ctrl-C.
+    """Receive the provider's webhooks on 127.0.0.1, behind your tunnel, until Ctrl-C.
 
-    A signed message that a batch has ended has its job looked at, and its end told, at once. The
-    secret comes from DOUBLEWORD_BATCH_WEBHOOK_SECRET.
+    When a signed message says that a batch has ended, its job is refreshed and its end reported at
+    once. The secret comes from DOUBLEWORD_BATCH_WEBHOOK_SECRET.
     """
     from doubleword_batch.library.jobs import Jobs
     from doubleword_batch.webhook import serve_webhook
@@ -281,7 +281,7 @@ def console(
 ) -> int:
     """See, steer and judge jobs in the browser, until Ctrl-C.
 
-    The address that it shows lets one browser in; keep it to yourself.
+    The address that it shows gives one browser access; keep it to yourself.
     """
     from doubleword_batch.console.app import serve_console
     from doubleword_batch.library.jobs import Jobs
@@ -307,5 +307,5 @@ def console(
 
 
 def console_roots(settings: Settings) -> Roots:
-    """Where paths may lead: as for other commands, and to the files that were dropped."""
+    """Where paths may lead: as for other commands, plus the files that were dropped."""
     return roots_of(settings).with_folder(dropped_files(settings.home))

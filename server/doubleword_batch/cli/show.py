@@ -1,4 +1,4 @@
-"""Replies for people: a few facts, one a line, and small tables where there are rows.
+"""Replies for people: a few facts, one per line, and small tables if there are rows.
 
 Every value goes through `plain`, whoever wrote it.
 """
@@ -59,7 +59,7 @@ def show(terminal: Terminal, report: Reply) -> None:
 
 
 def show_check(terminal: Terminal, report: ValidationReport, provider: str) -> None:
-    """Print what a check of a request file found, as JSON or for people."""
+    """Print the result of checking a request file, as JSON or for people."""
     if terminal.as_json:
         terminal.json(TypeAdapter(ValidationReport).dump_python(report, mode="json"))
         return
@@ -87,7 +87,7 @@ def show_check(terminal: Terminal, report: ValidationReport, provider: str) -> N
 
 
 def show_findings(terminal: Terminal, findings: list[Finding]) -> None:
-    """Print what `doctor` found, as JSON or for people."""
+    """Print the findings of `doctor`, as JSON or for people."""
     if terminal.as_json:
         terminal.json({"findings": [_finding_fields(finding) for finding in findings]})
     else:
@@ -110,7 +110,7 @@ def _finding_lines(finding: Finding) -> Iterator[Text]:
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
-    """A table whose cells are plain text, as wide as its names are: none is broken."""
+    """A table whose cells are plain text, wide enough for its column names: none is wrapped."""
     names = [plain(column) for column in columns]
     cells = [["" if cell is None else plain(cell) for cell in row] for row in rows]
     shown = Table(
@@ -139,13 +139,13 @@ def duration(seconds: float) -> str:
 
 def cost(usd: Decimal | None, note: str) -> str:
     """An amount and where it comes from."""
-    if not usd:  # not known, or free: the note says which
+    if not usd:  # unknown or free: the note says which
         return note
     return f"{_dollars(usd)} ({note})"
 
 
 def no_capacity(waiting: Waiting) -> str:
-    """What to say about parts that are to be submitted later."""
+    """What to say about parts that have to be submitted later."""
     return (
         f"the provider has no capacity for {counted(waiting.parts, 'part')} yet; "
         f"try again in {waiting.retry_after_seconds} s"
@@ -254,7 +254,7 @@ def _cascade(stage: CascadeStage | None) -> Facts:
             words = f"{stage.agreement:.1%} of {stage.sampled} rows ({lower:.1%} to {upper:.1%})"
             shown.append(("agreement", words))
         if stage.kept:
-            shown.append(("kept", f"{stage.kept:,} rows: the strong model gave them no answer"))
+            shown.append(("kept", f"{stage.kept:,} rows: the strong model did not answer them"))
         if stage.saved_usd is not None:
             shown.append(
                 ("saved", f"{_dollars(stage.saved_usd)} less than the strong model for all")
@@ -340,7 +340,7 @@ def _saved(reused: int | None, shared: int | None, origins: list[str] | None = N
 
 
 def counted(number: int, what: str) -> str:
-    """A number of things: `1 row`, `2,000 rows`."""
+    """A count with its noun: `1 row`, `2,000 rows`."""
     return f"1 {what}" if number == 1 else f"{number:,} {what}s"
 
 

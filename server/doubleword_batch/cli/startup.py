@@ -1,4 +1,4 @@
-"""What every command starts with: settings, logging, roots, and a `Jobs` to run one verb of."""
+"""What every command starts with: settings, logging, roots, and a `Jobs` to run a verb of."""
 
 import logging
 import os
@@ -38,7 +38,7 @@ def roots_of(settings: Settings) -> Roots:
 
 
 def run_verb(settings: Settings, verb: Callable[[Jobs], Awaitable[_T]]) -> _T:
-    """Run one verb of `Jobs`, which are opened for it and closed after it.
+    """Run one verb of a `Jobs` that is opened for it and closed afterwards.
 
     Raises:
         DoublewordBatchError: the verb's.

@@ -138,6 +138,6 @@ def create(
 
 
 def _is_path(what: str) -> bool:
-    """Neither a job's name nor an id has a path separator or a suffix."""
+    """Whether it has a path separator or a suffix, which job names and ids do not."""
     path = Path(what)
     return len(path.parts) > 1 or bool(path.suffix)

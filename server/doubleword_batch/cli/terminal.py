@@ -29,7 +29,7 @@ _LOOK_SECONDS = 0.2
 
 
 def plain(text: object) -> str:
-    """The text in one line, with what is not to be seen replaced (see `plain_text`)."""
+    """The text on one line, with invisible characters replaced (see `plain_text`)."""
     return one_line(str(text))
 
 
@@ -41,7 +41,7 @@ def lines(facts: Facts) -> Iterable[Text]:
 
 
 def amount(value: float, words: str) -> str:
-    """A number of what the words name: bytes in their unit, all else as a count."""
+    """A number of what the words name: bytes in their unit, everything else as a count."""
     return decimal(int(value)) if words.startswith("bytes") else f"{int(value):,}"
 
 
@@ -68,9 +68,9 @@ class Terminal:
         self.notes.print(Text(plain(text), style="dim"), soft_wrap=True)
 
     def show(self, *parts: RenderableType) -> None:
-        """Print a result for people; lines are not broken, so that paths can be copied.
+        """Print a result for people; lines are not wrapped, so that paths can be copied.
 
-        A table is as wide as its names need, also where that is more than the terminal has.
+        A table is as wide as its names need, even if the terminal is narrower.
         """
         for part in parts:
             if isinstance(part, Text):
@@ -81,7 +81,7 @@ class Terminal:
             self._out.print(part, width=width, crop=False)
 
     def json(self, value: dict[str, Any]) -> None:
-        """Print the one JSON object; ASCII, so that it passes every terminal unchanged."""
+        """Print the one JSON object; ASCII, so that every terminal leaves it unchanged."""
         self._out.print(Text(json.dumps(value, default=str)), soft_wrap=True)
 
     def fail(self, error: DoublewordBatchError) -> None:
@@ -107,7 +107,7 @@ class Terminal:
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """The reader has gone; the work goes on and its exit code stays what it is."""
+        """The reader is gone; the work goes on and its exit code stays what it is."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
@@ -122,7 +122,7 @@ def is_at_terminal() -> bool:
 
 
 def person_agrees(question: str) -> bool:
-    """Ask at the terminal, where there is one; a Ctrl-C reaches the question and says no."""
+    """Ask at the terminal, if there is one; Ctrl-C reaches the question and means no."""
     if not is_at_terminal():
         return False
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -130,7 +130,7 @@ def person_agrees(question: str) -> bool:
         sys.stderr.write(question)
         sys.stderr.flush()
         while os.name != "nt" and not select.select([sys.stdin], [], [], _LOOK_SECONDS)[0]:
-            pass  # a signal that comes just before a read begins would not end it
+            pass  # a signal just before a read begins would not end the read
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
     except KeyboardInterrupt:
         sys.stderr.write("\n")

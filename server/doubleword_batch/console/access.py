@@ -1,11 +1,11 @@
 """Who may use the console: a token in the first address, a strict cookie, a token in every page.
 
-The first address carries a token that is drawn at every start and holds until the console ends. The
-address that a browser is started with, which its command line shows to others, has another one: it
-is used once, and within a minute. A token is given for a cookie, which scripts cannot read and no
-other site's page can make the browser send. The cookie is signed with a key of the state directory,
-so that a page goes on after a restart.
-Whatever changes something is a POST that carries the page's token, which is made of the cookie.
+The first address has a token that is created at every start and valid until the console ends. The
+address with which a browser is started, which the browser's command line shows to others, has
+another token: it can be used once, within a minute. A token is exchanged for a cookie, which
+scripts cannot read and no other site's page can make the browser send. The cookie is signed with a
+key of the state directory, so that open pages survive a restart.
+Everything that changes something is a POST with the page's token, which is derived from the cookie.
 """
 
 import hmac
@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _PASSING_SECONDS = 60.0
 COOKIE_SECONDS = 7 * 24 * 3600
-"""After that the console is opened anew from the command line."""
+"""After this time the console must be opened again from the command line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class Access:
 
     Attributes:
         key: signs cookies; kept in the state directory.
-        port: cookies are the same for all ports of a host, so their name and signature tell them
-            apart.
-        entry_token: what the first address carries.
+        port: cookies are shared by all ports of a host, so their name and signature distinguish
+            them.
+        entry_token: the token of the first address.
     """
 
     key: bytes
@@ -45,21 +45,21 @@ class Access:
 
     @classmethod
     def of(cls, key: str, port: int) -> "Access":
-        """The access of a console that starts now."""
+        """The access for a console that starts now."""
         return cls(key.encode(), port, secrets.token_urlsafe(32))
 
     @property
     def cookie_name(self) -> str:
-        """What the cookie is called."""
+        """The cookie's name."""
         return f"dwb_console_{self.port}"
 
     @property
     def first_address(self) -> str:
-        """What is shown to the person."""
+        """The address to show to the person."""
         return self._address(self.entry_token)
 
     def passing_address(self) -> str:
-        """What a browser is started with: it lets one in, within a minute."""
+        """The address with which to start a browser: it grants access once, within a minute."""
         token = secrets.token_urlsafe(32)
         self._passing[token] = time.monotonic() + _PASSING_SECONDS
         return self._address(token)
@@ -68,26 +68,26 @@ class Access:
         return f"http://127.0.0.1:{self.port}/enter?token={token}"
 
     def is_entry_token(self, given: str) -> bool:
-        """Whether this is the token of the first address, or a passing one, which is void now."""
+        """Whether this is the first address's token, or a one-time one, which is now used up."""
         if (until := self._passing.pop(given, None)) is not None:
             return time.monotonic() <= until
         return hmac.compare_digest(given.encode(), self.entry_token.encode())
 
     def new_cookie(self) -> str:
-        """A cookie's value, good for a week."""
+        """A cookie's value, valid for a week."""
         until = int(time.time()) + COOKIE_SECONDS
         facts = f"{until}.{secrets.token_urlsafe(16)}"
         return f"{facts}.{self._signed('cookie', facts)}"
 
     def is_cookie(self, given: str) -> bool:
-        """Whether a cookie was made here and has not run out."""
+        """Whether a cookie was made here and has not expired."""
         facts, _, signature = given.rpartition(".")
         if not hmac.compare_digest(signature.encode(), self._signed("cookie", facts).encode()):
             return False
         return int(facts.partition(".")[0]) > time.time()
 
     def page_token(self, cookie: str) -> str:
-        """What the pages of this cookie's browser carry."""
+        """The token for the pages of this cookie's browser."""
         return self._signed("page", cookie)
 
     def is_page_token(self, given: str, cookie: str) -> bool:
@@ -126,10 +126,10 @@ _HEADERS = {
 
 
 class PageGuard:
-    """Lets in the browser that has the cookie, from our own pages only.
+    """Admits the browser that has the cookie, from our own pages only.
 
     Args:
-        app: what is guarded; finds the cookie in `scope["state"]["cookie"]`.
+        app: the application; it finds the cookie in `scope["state"]["cookie"]`.
         access: the secrets.
         refuse: makes the response to a refused request.
     """
@@ -164,7 +164,7 @@ class PageGuard:
         path, method = scope["path"], scope["method"]
         if method not in _METHODS:
             return "method"
-        is_entry = path == ENTER and method != "POST"  # its token is what counts
+        is_entry = path == ENTER and method != "POST"  # here the token counts instead
         if not is_entry and _is_from_elsewhere(headers, is_post=method == "POST"):
             return "other_site"
         if is_entry or path.startswith(_OPEN) or is_known:
@@ -173,7 +173,7 @@ class PageGuard:
 
 
 def _is_from_elsewhere(headers: Headers, *, is_post: bool) -> bool:
-    """Whether another site's page had a hand in it; a POST has to say that it is from ours."""
+    """Whether another site's page is involved; a POST has to say that it is from one of ours."""
     site = headers.get("sec-fetch-site")
     if site is not None and site not in _OWN_SITES:
         return True

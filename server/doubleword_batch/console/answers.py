@@ -29,13 +29,13 @@ _MEDIA = {
 
 
 async def answers(request: Request) -> Response:
-    """The table, or while it is being made, how far that is."""
+    """The table or, while it is being made, its progress."""
     from doubleword_batch.library.views import Preparing
 
     console = console_of(request)
     name = name_of(request)
     job = await console.views.summary(name)
-    if job.is_here and not request.query_params:  # a first look; the watcher sees to the rest
+    if job.is_here and not request.query_params:  # a first look; the watcher does the rest
         await console.views.update(name)
     snapshot, is_stale = await console.views.snapshot(name, fresh=_is(request, "fresh"))
     wanted, query = _wanted(request.query_params)
@@ -68,7 +68,7 @@ async def answers(request: Request) -> Response:
 
 
 async def count(request: Request) -> Response:
-    """How many rows fit: counted apart, so that the first page need not wait for it."""
+    """How many rows match; counted separately, so that the first page need not wait for it."""
     views = console_of(request).views
     snapshot = await _snapshot(request)
     wanted, _ = _wanted(request.query_params)
@@ -77,7 +77,7 @@ async def count(request: Request) -> Response:
 
 
 async def histogram(request: Request) -> Response:
-    """How the values of one column are spread; a click filters."""
+    """The distribution of one column's values; a click filters."""
     column = request.query_params.get("of", "")
     _, query = _wanted(request.query_params)
     found = await console_of(request).views.histogram(await _snapshot(request), column)
@@ -88,7 +88,7 @@ async def histogram(request: Request) -> Response:
 
 
 async def row(request: Request) -> Response:
-    """One row whole."""
+    """One row in full."""
     console = console_of(request)
     found = await console.views.row(name_of(request), row_number(request.path_params["number"]))
     job = await console.views.summary(name_of(request))
@@ -111,7 +111,7 @@ async def query(request: Request) -> Response:
 
 
 async def download(request: Request) -> Response:
-    """The table as a file, or the rows of it that fit."""
+    """The table as a file, or only its matching rows."""
     console = console_of(request)
     name = name_of(request)
     given = request.query_params.get("format", "csv")
@@ -146,7 +146,7 @@ def _remove(path: Path) -> None:
 
 
 async def _snapshot(request: Request) -> "Snapshot":
-    """The table, which is there by now.
+    """The table, which must exist by now.
 
     Raises:
         InputError: it is still being made.
@@ -156,13 +156,13 @@ async def _snapshot(request: Request) -> "Snapshot":
     snapshot, _ = await console_of(request).views.snapshot(name_of(request))
     if isinstance(snapshot, Preparing):
         raise InputError(
-            "The table of answers is still being prepared.", hint="Try again in some seconds."
+            "The table of answers is still being prepared.", hint="Try again in a few seconds."
         )
     return snapshot
 
 
 def _wanted(given: Mapping[str, str]) -> tuple["AnswerFilter", dict[str, Any]]:
-    """The filter in an address, and the same as the values of an address."""
+    """The filter in an address, and the same as query parameters."""
     from doubleword_batch.library.views import AnswerFilter
 
     texts: dict[str, Any] = {name: given.get(name) or None for name in _TEXTS}
@@ -184,7 +184,7 @@ def _number(text: str | None) -> float | None:
     try:
         return float(text) if text else None
     except ValueError:
-        raise InputError("That is not a number.", hint="Open the table anew.") from None
+        raise InputError("That is not a number.", hint="Open the table again.") from None
 
 
 def _whole(text: str | None) -> int:
@@ -201,7 +201,7 @@ _MARKS = {"right": "right", "wrong": "wrong", "none": None}
 
 
 async def judge(request: Request) -> Response:
-    """One row of the sample: the one that is asked for, or the first without a mark."""
+    """One row of the sample: the requested one, or the first without a mark."""
     views = console_of(request).views
     name = name_of(request)
     found = await views.review_accuracy(name)

@@ -1,4 +1,4 @@
-"""Puts the pages together behind their guards, and runs the console until Ctrl-C."""
+"""Combines the pages behind their guards, and runs the console until Ctrl-C."""
 
 import logging
 import socket
@@ -49,7 +49,7 @@ def build_app(console: Console) -> ASGIApp:
 
     def refuse(reason: Reason, request: Request) -> Response:
         words, hint, status = _REFUSED[reason]
-        request.scope["app"] = app  # whose state the page's template needs
+        request.scope["app"] = app  # the page's template needs its state
         return error_page(request, InputError(words, hint=hint), status)
 
     guarded = PageGuard(app, console.access, refuse)
@@ -57,11 +57,11 @@ def build_app(console: Console) -> ASGIApp:
 
 
 async def _explained(request: Request, error: Exception) -> Response:
-    """Every failure that we know, as a sentence and what to do."""
+    """Every known failure, as a sentence and what to do."""
     if not isinstance(error, DoublewordBatchError):
         raise error
     if error.code == "needs_approval" and request.method == "POST" and "job" in error.details:
-        return go_to(job_url(error.details["job"]))  # which asks
+        return go_to(job_url(error.details["job"]))  # the job's page asks
     return error_page(request, error, status_of(error))
 
 
@@ -85,7 +85,7 @@ _REFUSED: dict[Reason, tuple[str, str, int]] = {
         401,
     ),
     "other_site": (
-        "Another site's page asked for this, so it was refused.",
+        "Another site's page requested this, so it was refused.",
         "Open the console by typing its address, or run doubleword-batch console.",
         403,
     ),
@@ -104,8 +104,8 @@ def _refuse_host(_reason: Refusal, _scope: Scope) -> ASGIApp:
 async def enter(request: Request) -> Response:
     """Give a browser with the token its cookie.
 
-    The page goes on by itself: a redirect would not carry a strict cookie where the address was
-    opened from another site's page.
+    The page goes on by itself: a redirect would not send a strict cookie if the address was opened
+    from another site's page.
     """
     access = console_of(request).access
     if not access.is_entry_token(request.query_params.get("token", "")):
@@ -131,7 +131,7 @@ async def events(request: Request) -> Response:
 
 
 DEFAULT_PORT = 8088
-"""Kept from start to start, so that a page that is open goes on after a restart."""
+"""Kept across restarts, so that open pages continue."""
 
 _VIEWS = "doubleword_batch.library.views"
 _BACKLOG = 128
@@ -148,14 +148,15 @@ def serve_console(
     """Serve the console on 127.0.0.1 until the process is told to end.
 
     Args:
-        jobs: what is seen and steered; closed at the end.
-        port: 0 for any free one; None for the usual one, or any free one where that is taken.
+        jobs: the jobs to show and steer; closed at the end.
+        port: 0 for any free port; None for the usual one, or any free one if that is taken.
         read_only: refuse everything that spends, changes or deletes, and show no buttons.
         open_browser: whether to open the first address in the person's browser.
-        on_ready: told the first address and a note, or "".
+        on_ready: called with the first address and a note, or "".
 
     Raises:
-        ConfigError: code `port_in_use`; the state directory is another user's, or open to others.
+        ConfigError: code `port_in_use`; or the state directory belongs to another user or is open
+            to others.
         StoreError: the state directory cannot be used.
     """
     key = kept_key(jobs.settings.home / "console" / "key")
@@ -165,7 +166,7 @@ def serve_console(
     on_ready(access.first_address, note)
     # What the first page needs is imported while the browser starts.
     threading.Thread(target=import_module, args=(_VIEWS,), daemon=True).start()
-    if open_browser:  # a browser that has to be started first may take its time
+    if open_browser:  # starting a browser may take a while
         address = access.passing_address()
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     serve_app(build_app(console), listener, close=console.close)

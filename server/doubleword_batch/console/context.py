@@ -30,7 +30,7 @@ class Console:
 
     Attributes:
         jobs: the verbs.
-        read_only: nothing is spent, changed or deleted; no button is shown.
+        read_only: nothing can be spent, changed or deleted, and no button is shown.
     """
 
     jobs: Jobs
@@ -50,21 +50,21 @@ class Console:
 
     @property
     def approvals(self) -> "JobApprovals":
-        """What waits for a person."""
+        """What waits for a person's approval."""
         from doubleword_batch.library.approvals import JobApprovals
 
         return JobApprovals(self.jobs)
 
     @property
     def drafts(self) -> "Drafts":
-        """What is being written in New job."""
+        """The drafts of New job."""
         from doubleword_batch.library.drafts import Drafts
 
         return Drafts(self.jobs.settings.home)
 
     @property
     def watcher(self) -> "Watcher":
-        """Looks after running jobs while a page is open."""
+        """Follows running jobs while a page is open."""
         if self._watcher is None:
             from doubleword_batch.console.live import Watcher
 
@@ -85,7 +85,7 @@ class Console:
 
 
 def console_of(request: Request) -> Console:
-    """The console that answers."""
+    """The console that answers the request."""
     return request.app.state.console
 
 
@@ -110,7 +110,7 @@ async def form_of(request: Request) -> Mapping[str, str]:
         body += block
         if len(body) > _MOST_FORM_BYTES:
             raise InputError(
-                "The form is larger than 4 MiB.", hint="Put long texts into the file of rows."
+                "The form is larger than 4 MiB.", hint="Put long texts into the source file."
             )
     try:
         fields = dict(
@@ -130,7 +130,7 @@ def check_post(request: Request, token: str) -> None:
     """Refuse a POST in read-only mode, or without the page's token (a field, or a header).
 
     Raises:
-        RefusedError: see there.
+        RefusedError: in these cases.
     """
     refuse_read_only(request)
     given = request.headers.get("x-page-token") or token
@@ -142,14 +142,14 @@ def check_post(request: Request, token: str) -> None:
 
 
 def refuse_read_only(request: Request) -> None:
-    """Refuse what makes or changes something in read-only mode.
+    """Refuse requests that create or change something in read-only mode.
 
     Raises:
-        RefusedError: see there.
+        RefusedError: in that case.
     """
     if console_of(request).read_only:
         raise RefusedError(
-            "The console is read-only, so nothing is made or changed here.",
+            "The console is read-only, so nothing can be created or changed here.",
             hint="Start it without --read-only, and without DOUBLEWORD_BATCH_READ_ONLY.",
         )
 
@@ -160,10 +160,10 @@ def name_of(request: Request) -> str:
 
 
 def amount_of(text: str) -> Decimal | None:
-    """An amount of US dollars; None for nothing.
+    """An amount of US dollars; None if it is empty.
 
     Raises:
-        InputError: it is not one.
+        InputError: it is not an amount.
     """
     if not text.strip():
         return None
@@ -176,7 +176,7 @@ def amount_of(text: str) -> Decimal | None:
 
 
 def whole_number(text: str) -> int | None:
-    """The number that an address or a form names; None for what is none, or longer than any is."""
+    """The number in an address or a form; None if it is not a number, or too long for one."""
     return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else None
 
 
@@ -184,9 +184,9 @@ def row_number(text: str) -> int:
     """The number of a row, likewise.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not a number.
     """
     number = whole_number(text)
     if number is None:
-        raise InputError("That is not the number of a row.", hint="Open the table anew.")
+        raise InputError("That is not the number of a row.", hint="Open the table again.")
     return number

@@ -1,4 +1,4 @@
-"""The list of jobs, what the provider has that is not a job here, and the page of each job."""
+"""The list of jobs, the provider's objects that are not jobs here, and the page of each job."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ async def jobs(request: Request) -> Response:
 
 
 async def jobs_part(request: Request) -> Response:
-    """The list alone, as it is now."""
+    """Only the list, in its current state."""
     return page(request, "jobs_part.html", **await _listed(request))
 
 
@@ -60,7 +60,7 @@ async def adopt(request: Request) -> Response:
     return go_to(job_url(name))
 
 
-# One job: how far it is, what it asks, its failures; submit, cancel and retry
+# One job: its progress, its prompt, its failures; submit, cancel and retry
 
 
 async def job(request: Request) -> Response:
@@ -69,7 +69,7 @@ async def job(request: Request) -> Response:
 
 
 async def job_part(request: Request) -> Response:
-    """How far it is, alone."""
+    """Only the job's progress."""
     return page(request, "job_part.html", **await _seen(request))
 
 
@@ -91,11 +91,11 @@ async def _seen(request: Request) -> dict[str, Any]:
 
 
 def _quote(found: "JobSummary", window: str = "") -> str:
-    """The price that the button says, as it comes back with the form.
+    """The price on the button, as it comes back with the form.
 
     Args:
         found: the job.
-        window: another one than the job's own.
+        window: a window other than the job's own.
     """
     ways = found.ways.windows if found.ways is not None and window != found.window else []
     other = next((way for way in ways if way.completion_window == window), None)
@@ -103,16 +103,16 @@ def _quote(found: "JobSummary", window: str = "") -> str:
 
 
 async def submit(request: Request) -> Response:
-    """Create the job's batches: what costs money. A price that has changed is shown first."""
+    """Create the job's batches: what costs money. A changed price is shown first."""
     fields = await form_of(request)
     console = console_of(request)
     found = await console.views.summary(name_of(request))
-    window, _, told = fields.get("way", "").partition(" ")  # a button of another window
+    window, _, told = fields.get("way", "").partition(" ")  # the button of another window
     window, told = (window, told) if told else (fields.get("window", ""), fields.get("quote", ""))
     quote = _quote(found, window)
     if told != quote:
         raise InputError(
-            f"The price is {quote} now, and the button said {told}. Nothing was submitted.",
+            f"The price is now {quote}, but the button said {told}. Nothing was submitted.",
             hint="Look at the job again, and submit it if that is right.",
         )
     job = console.jobs.job(found.name)
@@ -127,7 +127,7 @@ async def submit(request: Request) -> Response:
     except ApprovalError as error:
         if usd(error.approval.cost_usd) != quote:
             raise  # the job's page asks
-        # The button that was pressed said what it costs: that is the person's yes.
+        # The button said what it costs: pressing it is the person's approval.
         await console.approvals.decide(error.approval.id, "approved", "console")
         await job.submit(**options)
     console.tell(found.name)
@@ -135,7 +135,7 @@ async def submit(request: Request) -> Response:
 
 
 async def approve(request: Request) -> Response:
-    """A person's answer to the question that the page showed; with a yes the call is made."""
+    """A person's answer to the question on the page; if they approve, the call is made."""
     fields = await form_of(request)
     console = console_of(request)
     name = name_of(request)
@@ -147,8 +147,8 @@ async def approve(request: Request) -> Response:
         )
     if question.id != fields.get("question"):
         raise InputError(
-            "What is asked has changed since this page was shown. Nothing was submitted.",
-            hint="Look at the job again, and answer that.",
+            "The question has changed since this page was shown. Nothing was submitted.",
+            hint="Look at the job again, and answer it there.",
         )
     answered = await console.approvals.decide(question.id, decision, "console")
     console.tell(name)
@@ -179,12 +179,12 @@ async def failures(request: Request) -> Response:
 
 
 def _told(found: "JobSummary", group: "FailureGroup") -> str:
-    """What a button for a retry has said, as it comes back with the form."""
+    """What a retry button said, as it comes back with the form."""
     return f"{found.submissions} {group.rows} {usd(group.cost.usd)}"
 
 
 async def retry(request: Request) -> Response:
-    """Run the rows of a cause again, with a changed parameter where one was given.
+    """Run the rows with a cause again, with a changed parameter if one was given.
 
     A page that was shown before an earlier retry, or with another price, runs nothing.
     """

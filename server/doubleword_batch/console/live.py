@@ -1,7 +1,7 @@
-"""Progress without reloading: running jobs are looked after, and open pages are told of changes.
+"""Progress without reloading: running jobs are followed, and open pages are told of changes.
 
-A page is told only what has changed, and fetches that part of itself again. So nothing is lost when
-a page sleeps or the server restarts: it fetches all of its parts when it is connected again.
+A page is only told what has changed, and fetches that part of itself again. So nothing is lost when
+a page sleeps or the server restarts: it fetches all its parts when it reconnects.
 """
 
 import asyncio
@@ -31,12 +31,12 @@ JOBS = "jobs"
 
 
 class Watcher:
-    """Looks after running jobs as long as a page is open.
+    """Follows running jobs as long as a page is open.
 
     Args:
         is_read_only: nothing is removed, and no round of a cascade is sent.
-        approvals: asked once a second for what waits for a person.
-        views: asked once a second; of running jobs it asks the provider, on this machine once a
+        approvals: checked once a second for questions to a person.
+        views: checked once a second; for running jobs they ask the provider, on this machine once a
             second and elsewhere every five.
     """
 
@@ -51,7 +51,7 @@ class Watcher:
         self._is_read_only = is_read_only
         self._is_tidy = is_read_only
         self.problems: dict[str, str] = {}
-        """Why a running job could not be looked at last, by its name."""
+        """Why the last look at a running job failed, by its name."""
         self.waits: dict[str, str] = {}
         """Why the next round of a job's cascade is not sent now, by its name."""
 
@@ -62,7 +62,7 @@ class Watcher:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._watch())
         try:
-            # What changed since the page was made, and before it was listening, nobody told it.
+            # Nobody told the page of changes between its making and its listening.
             yield "retry: 1000\nevent: begin\ndata: {}\n\n"
             while not self._closed:
                 topics = await listener.wait(_KEEP_ALIVE_SECONDS)
@@ -76,7 +76,7 @@ class Watcher:
             listener.add(topics)
 
     async def close(self) -> None:
-        """End the looking, and the events."""
+        """Stop following jobs, and end the events."""
         self._closed = True
         self.tell("")
         if self._task is not None:
@@ -94,7 +94,7 @@ class Watcher:
                 await self._look()
             except DoublewordBatchError as error:
                 _log.info("The jobs could not be looked at: %s", error)
-            except Exception:  # noqa: BLE001  # the looking goes on, and the log says why
+            except Exception:  # noqa: BLE001  # following jobs continues, and the log says why
                 _log.exception("The jobs could not be looked at")
             await asyncio.sleep(_LOOK_SECONDS)
 
@@ -151,7 +151,7 @@ class _Listener:
         self._is_told.set()
 
     async def wait(self, seconds: float) -> list[str]:
-        """The topics that changed; none after so many seconds of quiet."""
+        """The topics that changed; empty after so many seconds without a change."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._is_told.wait(), seconds)
         self._is_told.clear()

@@ -1,4 +1,4 @@
-"""New job: a file of rows, a prompt beside it, a few rows as a pilot, then the whole."""
+"""New job: a file of rows, a prompt beside it, a pilot on a few rows, then the whole."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -29,14 +29,14 @@ _SHOWN_PILOTS = 2
 
 
 async def new_job(request: Request) -> Response:
-    """Where a file is dropped, or its path given."""
+    """The page on which to drop a file or enter its path."""
     refuse_read_only(request)
     offered = console_of(request).drafts.offered
     return page(request, "new_source.html", error=None, given="", reading={}, options=offered)
 
 
 async def take_file(request: Request) -> Response:
-    """A dropped file: its bytes are the body, its name a header. The draft over it."""
+    """A dropped file: its bytes are the body, its name a header. Makes a draft for it."""
     check_post(request, "")
     console = console_of(request)
     name = unquote(request.headers.get("x-file-name", "")) or "rows"
@@ -52,7 +52,7 @@ async def take_file(request: Request) -> Response:
 
 
 async def take_path(request: Request) -> Response:
-    """A path, folder or glob within the roots; the draft over it."""
+    """A path, folder or glob within the roots; makes a draft for it."""
     fields = await form_of(request)
     console = console_of(request)
     given = fields.get("source", "").strip()
@@ -68,7 +68,7 @@ async def take_path(request: Request) -> Response:
 
 
 async def draft_page(request: Request) -> Response:
-    """The rows, the prompt beside them, the trials, and the whole."""
+    """The rows, the prompt beside them, the pilots, and the whole."""
     refuse_read_only(request)
     return await _shown(request, console_of(request).drafts.get(request.path_params["draft"]))
 
@@ -99,7 +99,7 @@ async def _shown(
 
 
 async def preview(request: Request) -> Response:
-    """The prompt on the first rows, as it stands in the form by now."""
+    """The current prompt of the form, rendered for the first rows."""
     fields = await form_of(request)
     console = console_of(request)
     draft = console.drafts.change(console.drafts.get(request.path_params["draft"]), fields)
@@ -114,7 +114,7 @@ async def preview(request: Request) -> Response:
 
 
 async def pilots_part(request: Request) -> Response:
-    """The trials alone, as they are now."""
+    """Only the pilots, in their current state."""
     console = console_of(request)
     draft = console.drafts.get(request.path_params["draft"])
     return page(request, "pilots_part.html", draft=draft, pilots=await _pilots(request, draft))
@@ -140,7 +140,7 @@ async def pilot(request: Request) -> Response:
 
 
 async def build(request: Request) -> Response:
-    """Build the whole; nothing is sent. The job's page has the button that says what it costs."""
+    """Build the whole; nothing is sent. The job's page has the button with the price."""
     _, draft, reading = await _changed(request)
     if reading != draft.reading:
         return await _read_as(request, draft, reading)
@@ -152,13 +152,13 @@ async def build(request: Request) -> Response:
 
 
 async def read_again(request: Request) -> Response:
-    """Read the source with other options; the draft as its rows are by now."""
+    """Read the source with other options, and return the draft with the rows read that way."""
     _, draft, reading = await _changed(request)
     return await _read_as(request, draft, reading)
 
 
 async def _read_as(request: Request, draft: "Draft", reading: Mapping[str, str]) -> Response:
-    """What is written stays; options with which the source cannot be read are not kept."""
+    """Keeps what is written, but not options with which the source cannot be read."""
     console = console_of(request)
     try:
         await console.views.preview_source(draft.source, reading)
@@ -168,7 +168,7 @@ async def _read_as(request: Request, draft: "Draft", reading: Mapping[str, str])
 
 
 async def _changed(request: Request) -> tuple[Any, "Draft", Mapping[str, str]]:
-    """The draft as its form has it by now, and how the form says that the source is read."""
+    """The draft with the form's current values, and the form's options for reading the source."""
     fields = await form_of(request)
     console = console_of(request)
     draft = console.drafts.get(request.path_params["draft"])
@@ -187,7 +187,7 @@ async def _created(request: Request, draft: "Draft", limit: int | None = None) -
         response_schema=written.schema(),
         params=written.params(),
         options=draft.options(),
-        cascade=written.cascade() if limit is None else None,  # a pilot is too small for one
+        cascade=written.cascade() if limit is None else None,  # a pilot is too small for a cascade
         limit=limit,
         max_cost_usd=amount_of(draft.max_cost_usd),
     )
@@ -201,7 +201,7 @@ async def _rendered(request: Request, draft: "Draft", source: "SourcePreview") -
 
 
 async def _pilots(request: Request, draft: "Draft") -> list[dict[str, Any]]:
-    """The last trials, the newest last, each with its rows."""
+    """The last pilots, newest last, each with its rows."""
     views = console_of(request).views
     found: list[dict[str, Any]] = []
     for pilot in draft.pilots[-_SHOWN_PILOTS:]:
@@ -221,7 +221,7 @@ async def _pilots(request: Request, draft: "Draft") -> list[dict[str, Any]]:
 
 
 def _whole_usd(job: "JobSummary") -> Decimal | None:
-    """What the whole costs at the rate of a pilot; None where it does not tell."""
+    """What the whole job costs at the rate of a pilot; None if the pilot does not tell."""
     usd = None if job.cost is None else job.cost.usd
     if not usd or not job.has_ended or not job.pilot_of or job.requests != job.rows:
         return None

@@ -1,8 +1,8 @@
-"""Pages and fragments of pages from templates. Whatever is put into one is text everywhere.
+"""Renders pages and fragments from templates. Every value put into them is treated as text.
 
-Jinja escapes every value, in attributes as well; no template marks anything as safe. What nobody
-sees in a text, or what turns the direction of writing, is shown as U+FFFD (`plain_text`), but for
-what a form sends back, which is `exact`.
+Jinja escapes every value, in attributes as well; no template marks anything as safe. Invisible
+characters, and those that change the direction of writing, are shown as U+FFFD (`plain_text`),
+except in what a form sends back, which is `exact`.
 """
 
 import re
@@ -44,17 +44,17 @@ OUTCOMES = (
     "unread",
     "pending",
 )
-"""The segments of a bar, in order; `unread` rows are finished, and their lines not read yet."""
+"""The segments of a bar, in order; `unread` rows are finished, but their lines not read yet."""
 
 
 def page(request: Request, template: str, status: int = 200, /, **values: Any) -> HTMLResponse:
-    """A whole page, or a fragment: what the template is.
+    """A whole page or a fragment, depending on the template.
 
     Args:
-        request: what is answered.
+        request: the request to answer.
         template: its name.
-        status: of the response.
-        values: what the template shows.
+        status: the response's status.
+        values: the values for the template.
     """
     console = console_of(request)
     shared = {
@@ -68,23 +68,23 @@ def page(request: Request, template: str, status: int = 200, /, **values: Any) -
 
 
 def go_to(address: str) -> RedirectResponse:
-    """What follows a form: another page."""
+    """The response to a form: go to another page."""
     return RedirectResponse(address, 303)
 
 
 def is_fragment(request: Request) -> bool:
-    """Whether a part of a page is asked for, by our module."""
+    """Whether our module requests only a part of a page."""
     return request.headers.get("x-fragment") == "1"
 
 
 def error_page(request: Request, error: DoublewordBatchError, status: int) -> HTMLResponse:
-    """What went wrong, and what to do, as a page or as a fragment."""
+    """What went wrong and what to do, as a page or as a fragment."""
     template = "error_part.html" if is_fragment(request) else "error.html"
     return page(request, template, status, error=error, link=link_of(error))
 
 
 def status_of(error: DoublewordBatchError) -> int:
-    """The HTTP status that says the same."""
+    """The HTTP status for an error."""
     if error.code == "unknown_job":
         return 404
     if isinstance(error, RefusedError):
@@ -95,7 +95,7 @@ def status_of(error: DoublewordBatchError) -> int:
 
 
 def link_of(error: DoublewordBatchError) -> tuple[str, str] | None:
-    """Where on the console the call that helps is made: its address and its name."""
+    """Where in the console to make the call that helps: its address and its name."""
     call = error.next
     if call is None:
         return None
@@ -133,12 +133,12 @@ class _Exact(str):
 
 
 def exact(value: object) -> str:
-    """A value as it is, for forms that send it back."""
+    """A value unchanged, for forms that send it back."""
     return _Exact(value)
 
 
 def _shown(value: object) -> object:
-    """A value that is put into a page: of a text, what a person is to see."""
+    """A value for a page; text is made safe to show."""
     if not isinstance(value, str) or isinstance(value, _Exact) or hasattr(value, "__html__"):
         return value
     return readable(value)
@@ -148,7 +148,7 @@ def _shown(value: object) -> object:
 
 
 def usd(value: Decimal | None) -> str:
-    """An amount: cents from a dollar on, below it four digits, or two that count."""
+    """An amount: with cents from a dollar on; below that four digits, or two significant ones."""
     from doubleword_batch.library.views import small_usd
 
     if value is None:
@@ -163,34 +163,34 @@ def usd(value: Decimal | None) -> str:
 
 
 def whole(value: int | None) -> str:
-    """A number with its thousands apart."""
+    """A number with thousands separators."""
     return "?" if value is None else f"{value:,}"
 
 
 def counted(number: int | None, noun: str) -> str:
-    """So many of something."""
+    """A count with its noun."""
     return f"{whole(number)} {noun}{'' if number == 1 else 's'}"
 
 
 def many(distinct: int) -> str:
-    """How many values a column has, as far as they are counted."""
+    """How many values a column has, as far as they were counted."""
     from doubleword_batch.library.views import MOST_DISTINCT
 
     return whole(distinct) if distinct <= MOST_DISTINCT else f"more than {whole(MOST_DISTINCT)}"
 
 
 def iso(epoch: float) -> str:
-    """A moment for programs."""
+    """A time for programs."""
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def moment(epoch: float) -> str:
-    """A moment for people; the browser puts it into their time zone."""
+    """A time for people; the browser converts it to their time zone."""
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def duration(seconds: float | None) -> str:
-    """So long, roughly."""
+    """A duration, roughly."""
     if seconds is None:
         return ""
     if seconds < _MINUTE:
@@ -203,14 +203,14 @@ def duration(seconds: float | None) -> str:
 
 
 def rate(per_second: float) -> str:
-    """Requests by time, in the unit that makes it a number people read."""
+    """Requests per time, in the unit that gives a readable number."""
     if per_second >= 1:
         return f"{per_second:,.1f} requests/s"
     return f"{max(1, round(per_second * _MINUTE))} requests/min"
 
 
 def without_good_answer(job: "JobSummary") -> int:
-    """Rows that were asked, and have no good answer."""
+    """Rows that were sent and have no good answer."""
     good = {"ok", "skipped", "pending"}
     return sum(rows for outcome, rows in job.outcomes.items() if outcome not in good)
 
@@ -221,7 +221,7 @@ def percent(share: float) -> str:
 
 
 def asked(question: "Approval") -> str:
-    """What a person is asked to pay for; the page says of which job."""
+    """What a person is asked to pay for; the page says for which job."""
     from doubleword_batch.library.approvals import price_in_words
 
     window = f" ({question.window})" if question.window else ""
@@ -231,7 +231,7 @@ def asked(question: "Approval") -> str:
 
 
 def cost_in_words(job: "JobSummary") -> str:
-    """What a job costs, as far as that is known."""
+    """What a job costs, as far as it is known."""
     if job.cost is None:
         return f"estimate {usd(job.estimate.usd)}"
     if job.cost.usd is None and not job.has_ended:
@@ -261,9 +261,9 @@ def job_url(name: str) -> str:
 
 
 def with_query(path: str, values: Mapping[str, Any], **changed: Any) -> str:
-    """An address with a query; of the values those that are something, with some changed.
+    """An address with a query of the values that are not empty, with some changed.
 
-    An empty `value` is something: rows whose column is empty.
+    An empty `value` counts: it stands for rows whose column is empty.
     """
     merged = {**values, **changed}
     given = {k: v for k, v in merged.items() if v is not None and (v != "" or k == "value")}
@@ -271,7 +271,7 @@ def with_query(path: str, values: Mapping[str, Any], **changed: Any) -> str:
 
 
 def numeric_columns(rows: Sequence[Sequence[str]]) -> set[int]:
-    """The places of the columns of which every text is a number or empty, and one is a number."""
+    """The positions of columns in which every text is a number or empty, and one is a number."""
     return {
         place
         for place, texts in enumerate(zip(*rows, strict=True))
@@ -317,4 +317,4 @@ _FILTERS: dict[str, Any] = {
     "cost_in_words": cost_in_words,
     "counted": counted,
 }
-"""What templates call these functions."""
+"""The functions that templates can call."""

@@ -1,7 +1,7 @@
 """The demo's own folder: the table in it, the table of answers, and how the two compare.
 
-All that the demo writes is in this folder, and files of others are never touched. The folder may
-have come with a checkout, so no link in it is ever followed.
+Everything that the demo writes is in this folder, and other people's files are never touched. The
+folder may have come with a checkout, so no link in it is ever followed.
 """
 
 import csv
@@ -59,7 +59,7 @@ class DemoFolder:
 
 
 def prepare_folder(parent: Path) -> DemoFolder:
-    """Make the folder, or reuse that of an earlier run, with the table and no answers in it.
+    """Create the folder, or reuse that of an earlier run, with the table and no answers in it.
 
     Raises:
         InputError: code `output_exists`: the name is taken by something that is not the demo's.
@@ -125,7 +125,7 @@ class Comparison:
 
 
 def compare(folder: DemoFolder) -> Comparison:
-    """Compare the table of answers with the source, and with nothing else."""
+    """Compare the table of answers with the source, and nothing else."""
     source, answers = _rows_of(folder.source), _rows_of(folder.answers)
     return Comparison(
         rows=tuple(AnsweredRow(*(row[name] for name in AnsweredRow.__slots__)) for row in answers),

@@ -21,7 +21,7 @@ from doubleword_batch.errors import ConfigError, DoublewordBatchError, Transport
 from doubleword_batch.settings import Settings
 
 REPLY_LIMIT_BYTES = 2_048
-"""What the tools promise: no reply is larger, text and structure together."""
+"""The tools' promise: no reply is larger, text and structure together."""
 
 # Waiting inside a call ends after 45 s; the rest is for a slow machine that loads the model first.
 _CALL_SECONDS = 150.0
@@ -74,7 +74,8 @@ class Host:
 
         Raises:
             ConfigError: the tool's error is about the environment.
-            DoublewordBatchError: any other error that a tool replied, in the words the agent reads.
+            DoublewordBatchError: any other error from a tool, with the message that the agent
+                reads.
         """
 
         async def report(progress: float, total: float | None, message: str | None) -> None:
@@ -110,8 +111,8 @@ async def with_host(
     """Start the server on this folder, let `use` call it, and stop it however `use` ends.
 
     Args:
-        settings: whose home and local executor the server gets; no key goes along.
-        folder: the only root of the server; its log takes the server's stderr.
+        settings: the server gets their home and local executor, but no key.
+        folder: the server's only root; its log receives the server's stderr.
         use: what to do with the server.
         on_call: called after every tool call.
 
@@ -120,7 +121,7 @@ async def with_host(
     """
     server = StdioServerParameters(
         command=sys.executable,
-        # -P: no module is taken from the working directory, whose files may be anybody's.
+        # -P: no module is imported from the working directory, which may hold anybody's files.
         args=["-P", "-m", "doubleword_batch", "serve"],
         env=_environment(settings, folder.path),
         cwd=folder.path,
@@ -144,7 +145,7 @@ async def with_host(
 
 
 def _environment(settings: Settings, root: Path) -> dict[str, str]:
-    """The server's environment; the SDK passes on nothing else, no key either."""
+    """The server's environment; the SDK passes on nothing else, and no key."""
     executor = settings.local_executor or "builtin"
     variables = {
         "DOUBLEWORD_BATCH_PROVIDER": "local",

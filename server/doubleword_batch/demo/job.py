@@ -17,7 +17,7 @@ TOPICS = ("animal", "artifact", "feeling", "food", "person", "plant")
 
 _WAIT_SECONDS = 45
 
-# None of these words is in the table. The order matters to so small a model: alphabetical
+# None of these words is in the table. The order matters to such a small model: alphabetical
 # examples made it answer "plant" to nearly everything.
 _EXAMPLES = (
     ("oak", "a tall tree that bears acorns", "plant"),
@@ -48,10 +48,10 @@ SCHEMA: dict[str, Any] = {
 }
 
 MODEL = "smollm2-135m-instruct"
-"""The model whose agreement was measured; of another one these figures say nothing."""
+"""The model whose agreement was measured; for another one these figures say nothing."""
 
 UNSEEN_ROWS, UNSEEN_AGREED = 48, 29
-"""The next entries by the same rule, on which nothing was tuned, and the agreement there."""
+"""The next entries by the same rule, never used for tuning, and the agreement there."""
 
 PARAMS: dict[str, Any] = {"temperature": 0, "max_tokens": 48}
 
@@ -85,7 +85,7 @@ class DemoJob:
     """One run of the demo's job.
 
     Args:
-        folder: where the table lies and the answers go.
+        folder: the folder of the table and the answers.
 
     Attributes:
         name: the job's name once there is one, else "".
@@ -110,7 +110,7 @@ class DemoJob:
             response_schema=SCHEMA,
             params=PARAMS,
             id_column=ID_COLUMN,
-            new_run=True,  # the same work again gives the old job back, and nothing would be run
+            new_run=True,  # otherwise the same work would return the old job, and nothing would run
         )
         self.name = created["job"]
         await host.call("create_batch", job=self.name)

@@ -35,7 +35,7 @@ _OPENING = (
 _BUILTIN = "The built-in model is a tiny demo model: answers of the right shape, often wrong."
 
 
-class _TimeIsUp(Exception):  # noqa: N818  # not a TimeoutError, which file code takes for its own
+class _TimeIsUp(Exception):  # noqa: N818  # not a TimeoutError, which file code would take for its own
     """The time was up during the model's download."""
 
 
@@ -47,16 +47,16 @@ def run_demo(
     Args:
         json_output: print one JSON object on stdout instead of tables.
         home: the state directory; by default the settings' own.
-        limit_seconds: after this long the demo gives up; the model's download counts.
+        limit_seconds: after this time the demo gives up; the model's download counts.
 
     Returns:
         The exit code: 0 if every row was answered, else 8.
 
     Raises:
-        DoublewordBatchError: a tool answered with an error; code `interrupted`: the person
-            pressed Ctrl-C, and the hint says what stays.
+        DoublewordBatchError: a tool answered with an error; code `interrupted`: the person pressed
+            Ctrl-C, and the hint says what is left.
         InputError: a folder of that name exists and is not the demo's.
-        ConfigError: there is no model to run, or nothing to run it with.
+        ConfigError: there is no model to run, or a package to run it with is missing.
         TransportError: the server ended, or the time was up (code `timeout`).
         StoreError: the folder cannot be written.
     """
@@ -102,7 +102,7 @@ def _announce(settings: Settings, notes: Console) -> None:
 
 
 def _needs_model(settings: Settings) -> bool:
-    """Whether the built-in model is to answer and is not there yet."""
+    """Whether the built-in model is to answer and is not downloaded yet."""
     if settings.local_executor not in {None, "builtin"}:
         return False
     from doubleword_batch.local.executors.factory import missing_packages
@@ -128,7 +128,7 @@ def _fetch_model(settings: Settings, notes: Console, until: float) -> None:
 
 @contextmanager
 def _ending_early(job: DemoJob, settings: Settings, limit_seconds: float) -> Generator[None]:
-    """Turn Ctrl-C and the end of the time into errors that say what stays."""
+    """Turn Ctrl-C and the end of the time into errors that say what is left."""
     try:
         yield
     except KeyboardInterrupt:

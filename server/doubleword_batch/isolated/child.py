@@ -1,6 +1,6 @@
 """What runs in the child process: limits first, then one request after another.
 
-It starts in some 40 ms because it imports very little; please keep it so.
+It starts in some 40 ms because it imports very little; please keep it that way.
 """
 
 import json
@@ -18,11 +18,11 @@ Handler = Callable[[Request], Iterator[Any]]
 
 
 def main(work: str, memory_bytes: int) -> None:
-    """Answer requests, a JSON object a line, until there are no more or the parent is gone.
+    """Answer requests, one JSON object per line, until there are no more or the parent is gone.
 
     Args:
         work: `sql`, `schema`, `document` or `workbook`.
-        memory_bytes: what may be allocated.
+        memory_bytes: how much memory it may allocate.
     """
     requests: SimpleQueue[bytes] = SimpleQueue()
     threading.Thread(target=_read, args=(requests,), daemon=True).start()
@@ -36,7 +36,7 @@ def main(work: str, memory_bytes: int) -> None:
             for frame in handle(request):
                 _send(frame)
                 renew_time()
-        except Exception as error:  # noqa: BLE001  # whatever it is, the parent has to know
+        except Exception as error:  # noqa: BLE001  # the parent has to know of any error
             _send({"error": [type(error).__name__, str(error)[:2000]]})
 
 
@@ -59,7 +59,7 @@ def _read(requests: "SimpleQueue[bytes]") -> None:
     stream = sys.stdin.buffer
     while line := stream.readline():
         requests.put(line)
-    os._exit(0)  # the parent is gone or does not want us any more, whatever we are at
+    os._exit(0)  # the parent is gone or does not need us, whatever we are doing
 
 
 def _send(frame: Any) -> None:

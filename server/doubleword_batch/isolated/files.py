@@ -1,8 +1,8 @@
 """Documents (PDF, DOCX) and workbooks other than `.xlsx`, read in a child process.
 
-Such files come from anywhere. Readers of documents have been led into loops without an end, and
-calamine makes room for the whole rectangle between a sheet's first cell and its last: two cells can
-ask for more memory than there is. Either costs the child, and only that.
+Such files can come from anywhere. Some have led document readers into endless loops, and calamine
+allocates the whole rectangle between a sheet's first and last cell: two cells can need more memory
+than there is. Either costs only the child.
 """
 
 from base64 import b64encode
@@ -25,8 +25,8 @@ class UnreadableFileError(Exception):
     """A document or workbook cannot be read.
 
     Attributes:
-        fault: what it is.
-        reason: in words that may quote the file; those of its reader if it is damaged.
+        fault: the kind of fault.
+        reason: a description that may quote the file; the reader's own words if it is damaged.
     """
 
     def __init__(self, fault: Fault, reason: str = "") -> None:
@@ -36,12 +36,12 @@ class UnreadableFileError(Exception):
 
 
 class DocumentText(NamedTuple):
-    """What a document says.
+    """The text of a document.
 
     Attributes:
-        text: pages or paragraphs with a blank line between.
+        text: pages or paragraphs, separated by blank lines.
         pages: how many it has; 1 for a DOCX.
-        without_text: those of them, such as scanned ones.
+        without_text: how many of them have no text, such as scans.
     """
 
     text: str
@@ -50,7 +50,7 @@ class DocumentText(NamedTuple):
 
 
 class DocumentReader:
-    """Reads documents one after another; the child is started by the first. A context manager."""
+    """Reads documents one after another; the first one starts the child. A context manager."""
 
     def __init__(self) -> None:
         self._children: dict[DocumentKind, ChildProcess] = {}
@@ -66,7 +66,7 @@ class DocumentReader:
         """The text of a document.
 
         Raises:
-            UnreadableFileError: it is damaged, has a password, or takes too much.
+            UnreadableFileError: it is damaged, has a password, or needs too much time or memory.
             StoreError: code `no_process`.
         """
         child = self._children.get(kind)
@@ -77,7 +77,7 @@ class DocumentReader:
             _ask(child, content, kind=kind)
             found = _frame(child)
         except UnreadableFileError as error:
-            if error.fault in {"memory", "time"}:  # the next document gets another child
+            if error.fault in {"memory", "time"}:  # the next document gets a new child
                 self._children.pop(kind).close()
             raise
         return DocumentText(found["text"], found["pages"], found["without_text"])
@@ -91,13 +91,13 @@ class WorkbookSheet(NamedTuple):
 
 
 class Duration(NamedTuple):
-    """A cell that shows an elapsed time."""
+    """A cell with an elapsed time."""
 
     time: timedelta
 
 
 def sheets_of(content: bytes) -> list[WorkbookSheet]:
-    """The worksheets of a workbook, in order; see `rows_of` for what it raises."""
+    """The worksheets of a workbook, in order; raises as `rows_of`."""
     with _workbook_child() as child:
         _ask(child, content, sheet=None)
         return [WorkbookSheet(name, shown) for name, shown in _frame(child)["sheets"]]
@@ -113,7 +113,7 @@ def merged_ranges_of(content: bytes, sheet: str) -> list[tuple[tuple[int, int], 
 def rows_of(content: bytes, sheet: str) -> Generator[tuple[int, dict[int, Any]]]:
     """(line, values by column from 0) of each row of a sheet that is not empty.
 
-    Dates are ISO 8601 texts, elapsed times a `Duration`.
+    Dates are ISO 8601 text, elapsed times a `Duration`.
 
     Raises:
         UnreadableFileError: it cannot be read.
@@ -121,7 +121,7 @@ def rows_of(content: bytes, sheet: str) -> Generator[tuple[int, dict[int, Any]]]
     """
     with _workbook_child() as child:
         _ask(child, content, sheet=sheet)
-        _frame(child)  # the merged ranges
+        _frame(child)  # the merged ranges come first
         while True:
             frame = _frame(child)
             for line, cells in frame["rows"]:

@@ -1,7 +1,7 @@
-"""Files in the child process: the text of documents, and the rows of workbooks that calamine reads.
+"""Reads files in the child process: the text of documents, and workbook rows with calamine.
 
-A cell of an `.xlsb` sheet that does not say its column stands right of the one before it. SheetJS
-writes such cells, and calamine passes them over without a word.
+A cell of an `.xlsb` sheet that does not give its column stands to the right of the previous one.
+SheetJS writes such cells, and calamine silently skips them.
 """
 
 import datetime as dt
@@ -20,22 +20,22 @@ _BLOCK_CELLS = 20_000
 _EXACT = 2**53
 _BINARY_SHEET = re.compile(r"xl/worksheets/[^/]+\.bin", re.IGNORECASE)
 _CONTENT, _MANIFEST = "content.xml", "META-INF/manifest.xml"
-_MARK = "\ue000"  # of times in OpenDocument files, which calamine gives as texts
+_MARK = "\ue000"  # marks times in OpenDocument files, which calamine returns as text
 _TIME = re.compile(_MARK + r"(-?)P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:[.,]\d*)?)S)?)?")
 _CALENDAR = re.compile(_MARK + r"-?P[\dYMDTHS.,]+")
 _CHANGES = (
-    # Calamine leaves these out, and joins what they part.
+    # Calamine leaves these out, and joins the text around them.
     (rb"<text:tab\s*/>", b"\t"),
     (rb"<text:line-break\s*/>", b"\n"),
     (rb'(office:time-value=")', b"\\1" + _MARK.encode()),
-    # It takes times that end with Z, as SheetJS writes them, for texts
+    # It takes times that end with Z, as SheetJS writes them, for text
     (rb'(office:date-value="[-0-9T:.]{1,40}?)(?:\.0{1,9})?Z"', b'\\1"'),
-    # It refuses blanks between cells, as SheetJS writes them
+    # It rejects blanks between cells, as SheetJS writes them
     (rb">\s+(?=</?table:|<text:p[\s/>])", b">"),
     # LibreOffice gives an error an empty value, and shows its text
     (rb' office:string-value=""(?= calcext:value-type="error")', b""),
 )
-# Records of an `.xlsb` sheet; kinds of cells: short, and with column.
+# Records of an `.xlsb` sheet; kinds of cells: without and with a column.
 _ROW_HEADER, _LAST_CELL = 0, 11
 _FULL = {12: 1, 13: 2, 14: 3, 15: 4, 16: 5, 17: 6, 18: 7}
 _COLUMN_BYTES = 4
@@ -44,7 +44,7 @@ _SEVEN_BITS = 0x7F
 
 def handle_document(request: dict[str, Any]) -> Iterator[Any]:
     """Answer one request for a text, see `files.py`."""
-    logging.disable(logging.CRITICAL)  # every oddity of a file is a warning
+    logging.disable(logging.CRITICAL)  # every oddity of a file would be logged as a warning
     content = BytesIO(b64decode(request["content"]))
     read = _pdf if request["kind"] == "pdf" else _docx
     try:
@@ -53,11 +53,11 @@ def handle_document(request: dict[str, Any]) -> Iterator[Any]:
         yield {"wrong": "memory", "reason": "reading it takes too much memory"}
     except _LockedError as locked:
         yield {"wrong": "password", "reason": str(locked)}
-    except Exception as error:  # noqa: BLE001  # whatever the library raises is this file's
+    except Exception as error:  # noqa: BLE001  # any error of the library is this file's fault
         yield {"wrong": "damaged", "reason": f"{type(error).__name__}: {error}"[:300]}
     else:
         text = "\n\n".join(page for page in pages if page)
-        # JSON holds no half of a pair, and no text of a row a NUL.
+        # JSON cannot hold lone surrogates, and rows cannot hold a NUL.
         shown = text.encode("utf-8", "replace").decode().replace("\0", "")
         yield {"text": shown, "pages": len(pages), "without_text": pages.count("")}
 
@@ -76,7 +76,7 @@ def _pdf(content: BytesIO) -> list[str]:
 
 
 def _docx(content: BytesIO) -> list[str]:
-    """The text in one: a document has no pages until it is printed."""
+    """One text: a document has no pages until it is printed."""
     import mammoth  # pyright: ignore[reportMissingTypeStubs]  # it has none
 
     if content.read(2) != b"PK":
@@ -113,13 +113,13 @@ def handle_workbook(request: dict[str, Any]) -> Iterator[Any]:
         yield {"wrong": "password"}
     except (CalamineError, BadZipFile, ValueError, OSError, EOFError) as error:
         reason = str(error)[:300] or type(error).__name__
-        if "detect file format" in reason:  # it tried all kinds, and keeps no reason
-            reason = "it cannot be opened as one"
+        if "detect file format" in reason:  # it tried all formats, and kept no reason
+            reason = "it cannot be opened as a workbook"
         yield {"wrong": "damaged", "reason": reason}
 
 
 def _blocks(sheet: Any) -> Iterator[Any]:
-    left = sheet.start[1] if sheet.start else 0  # rows begin with the first, columns do not
+    left = sheet.start[1] if sheet.start else 0  # rows start at the first one, columns do not
     rows: list[tuple[int, dict[int, Any]]] = []
     cells = 0
     for line, values in enumerate(sheet.iter_rows(), 1):
@@ -134,7 +134,7 @@ def _blocks(sheet: Any) -> Iterator[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it; an elapsed time as an object."""
+    """A value for JSON; an elapsed time becomes an object."""
     if isinstance(value, float):
         if not isfinite(value):
             return str(value)
@@ -147,9 +147,9 @@ def _plain(value: Any) -> Any:
 
 
 def _elapsed(text: str) -> Any:
-    """A time of an OpenDocument file as an elapsed time; other texts as they are."""
+    """A time in an OpenDocument file as an elapsed time; other text unchanged."""
     time = _TIME.fullmatch(text)
-    if time is None:  # perhaps one of months or years, which are of no fixed length
+    if time is None:  # such as months or years, which have no fixed length
         return text.removeprefix(_MARK) if _CALENDAR.fullmatch(text) else text
     sign, days, hours, minutes, seconds = time.groups(default="0")
     number = (int(days) * 24 + int(hours)) * 3600 + int(minutes) * 60
@@ -158,7 +158,7 @@ def _elapsed(text: str) -> Any:
 
 
 def _readable(content: bytes) -> bytes:
-    """An OpenDocument or `.xlsb` file with what calamine loses; others as they are."""
+    """An OpenDocument or `.xlsb` file with what calamine loses restored; others unchanged."""
     from python_calamine import PasswordError
 
     if not content.startswith(b"PK"):
@@ -177,7 +177,7 @@ def _readable(content: bytes) -> bytes:
 
 
 def _whole(name: str, part: bytes) -> bytes:
-    """A part of a workbook with what calamine loses."""
+    """A part of a workbook with what calamine loses restored."""
     if name == _CONTENT:
         for pattern, character in _CHANGES:
             part = re.sub(pattern, character, part)
@@ -185,10 +185,10 @@ def _whole(name: str, part: bytes) -> bytes:
 
 
 def _with_columns(part: bytes) -> bytes:
-    """The records of a sheet in which every cell says its column.
+    """The records of a sheet, changed so that every cell gives its column.
 
     Raises:
-        ValueError: the part ends within a record.
+        ValueError: the part ends inside a record.
     """
     written = bytearray()
     at = copied = column = 0
@@ -213,21 +213,21 @@ def _with_columns(part: bytes) -> bytes:
     except IndexError:
         at = -1
     if at != len(part):
-        raise ValueError("a sheet ends within a record")
+        raise ValueError("a sheet ends inside a record")
     return bytes(written + part[copied:]) if copied else part
 
 
 def _number(part: bytes, at: int) -> tuple[int, int]:
-    """A number of seven bits a byte, and where it ends."""
+    """A number with seven bits per byte, and where it ends."""
     value = shift = 0
-    while part[at] > _SEVEN_BITS:  # the high bit says that more follow
+    while part[at] > _SEVEN_BITS:  # the high bit says that more bytes follow
         value |= (part[at] & _SEVEN_BITS) << shift
         at, shift = at + 1, shift + 7
     return value | part[at] << shift, at + 1
 
 
 def _encoded(value: int) -> bytes:
-    """A number as `_number` reads it."""
+    """A number in the form that `_number` reads."""
     written = bytearray()
     while value > _SEVEN_BITS:
         written.append(value & _SEVEN_BITS | 0x80)

@@ -1,4 +1,4 @@
-"""What the child process may take: memory, files and processor time."""
+"""Limits for the child process: memory, files and processor time."""
 
 import os
 import sys
@@ -7,16 +7,16 @@ if sys.platform == "win32":
     import ctypes
     from ctypes import wintypes
 
-_CPU_SECONDS = 90  # without a frame; our parent is more patient nowhere
-_FILE_BYTES = 1 << 20  # SQLite writes the index of a write-ahead log, and nothing else
-_LIBRARIES_BYTES = 512 << 20  # address space that is not memory yet
+_CPU_SECONDS = 90  # without a frame; our parent never waits longer
+_FILE_BYTES = 1 << 20  # SQLite only writes the index of a write-ahead log
+_LIBRARIES_BYTES = 512 << 20  # address space that is not used as memory
 
 
 def limit_resources(memory_bytes: int) -> None:
-    """Hold this process to so much memory, and to no files worth the name.
+    """Limit this process to so much memory, and to practically no files.
 
-    On Linux and Windows the system does. macOS has no such limit for a process: there the time is
-    limited, and what SQLite allocates.
+    On Linux and Windows the system enforces it. macOS has no such limit for a process: there the
+    time is limited, and what SQLite allocates.
     """
     if sys.platform == "win32":
         _limit_job(memory_bytes + _LIBRARIES_BYTES)
@@ -29,17 +29,17 @@ def limit_resources(memory_bytes: int) -> None:
     ):
         try:
             resource.setrlimit(limit, (most, most))
-        except (ValueError, OSError):  # macOS, or a lower limit that we were started under
+        except (ValueError, OSError):  # macOS, or we were started under a lower limit
             continue
     limit_files(_FILE_BYTES)
 
 
 def limit_files(most_bytes: int, open_files: int | None = None) -> None:
-    """Hold each file that this process writes to so many bytes.
+    """Limit the size of each file that this process writes.
 
     Args:
-        most_bytes: of a file.
-        open_files: how many may be opened beside those that are open; None for as many as before.
+        most_bytes: maximum size of a file.
+        open_files: how many may be opened besides those already open; None to keep the limit.
     """
     if sys.platform == "win32":
         return
@@ -57,9 +57,9 @@ def limit_files(most_bytes: int, open_files: int | None = None) -> None:
 
 
 def renew_time() -> None:
-    """Allow more processor time: it is what ends us if our parent was killed."""
+    """Allow more processor time; this limit ends us if our parent was killed."""
     if sys.platform == "win32":
-        return  # there our pipes close with the parent, and the reading thread ends us
+        return  # on Windows our pipes close with the parent, and the reading thread ends us
     import resource
 
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -97,10 +97,10 @@ if sys.platform == "win32":
         )
 
     def _limit_job(memory_bytes: int) -> None:
-        """Put this process into a job object that lets it commit at most so many bytes.
+        """Put this process into a job object that limits how many bytes it can commit.
 
         Raises:
-            OSError: Windows refuses; the process must not go on without the limit.
+            OSError: Windows refuses; the process must not continue without the limit.
         """
         kernel = ctypes.WinDLL("kernel32", use_last_error=True)
         kernel.CreateJobObjectW.restype = wintypes.HANDLE

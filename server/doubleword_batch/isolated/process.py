@@ -1,4 +1,4 @@
-"""Starts a child process, speaks with it, and kills it when it passes its limits."""
+"""Starts a child process, talks to it, and kills it when it exceeds its limits."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from doubleword_batch.child_environment import detached
 from doubleword_batch.errors import StoreError, quote_untrusted
 
 _TICK_SECONDS = 0.05
-_START_SECONDS = 60.0  # it takes a twentieth of one, on a machine that has nothing else to do
+_START_SECONDS = 60.0  # it takes 0.05 s on an idle machine
 _LONGEST_FRAME_BYTES = 256 << 20
 _PACKAGE = Path(__file__).resolve().parent.parent
 _START = """\
@@ -26,11 +26,11 @@ sys.path += sys.argv[3:]
 from doubleword_batch.isolated.child import main
 main(sys.argv[1], int(sys.argv[2]))
 """
-# Without these, Python itself does not start on some systems. No key is among them.
+# Without these, Python itself does not start on some systems. None of them is a key.
 _KEPT_VARIABLES = ("SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 is_cancelled: ContextVar[Callable[[], bool]] = ContextVar("is_cancelled", default=lambda: False)
-"""Says whether the work of this context was abandoned; its child processes then end at once."""
+"""Returns whether this context's work was abandoned; its child processes then end at once."""
 
 Reason = Literal["too_slow", "abandoned", "gone"]
 
@@ -39,8 +39,8 @@ class ChildEndedError(Exception):
     """The child has ended.
 
     Attributes:
-        reason: `too_slow` and `abandoned`: it was killed; `gone`: it ended by itself, in most cases
-            because it wanted more memory than it may have.
+        reason: `too_slow` and `abandoned`: it was killed; `gone`: it ended by itself, usually
+            because it needed more memory than allowed.
     """
 
     def __init__(self, reason: Reason) -> None:
@@ -51,14 +51,14 @@ class ChildEndedError(Exception):
 class ChildProcess:
     """A child that answers requests with frames, all of them JSON.
 
-    One thread at a time speaks with it. Use it as a context manager: leaving it kills the child.
+    One thread at a time talks to it. Use it as a context manager: leaving it kills the child.
 
     Args:
         work: `sql`, `schema`, `document` or `workbook`.
-        memory_bytes: what it may allocate, where the system holds processes to that (Linux and
+        memory_bytes: how much it may allocate, where the system can enforce that (Linux and
             Windows; elsewhere the child's own libraries limit themselves as far as they can).
-        packages: top-level packages that it imports beside the standard library.
-        cancelled: asked all the time; True kills it. By default `is_cancelled` of the caller.
+        packages: top-level packages that it imports besides the standard library.
+        cancelled: checked all the time; True kills it. By default `is_cancelled` of the caller.
 
     Raises:
         StoreError: code `no_process`: no process can be started now.
@@ -110,7 +110,7 @@ class ChildProcess:
 
         Raises:
             ChildEndedError: it has ended.
-            StoreError: code `no_process`: it did not come up.
+            StoreError: code `no_process`: it did not start.
         """
         if not self._is_up:
             self._come_up()
@@ -118,13 +118,13 @@ class ChildProcess:
         try:
             self._requests.write(msgspec.json.encode(request) + b"\n")
             self._requests.flush()
-        except (OSError, ValueError):  # a broken pipe, or one that was closed
+        except (OSError, ValueError):  # a broken or closed pipe
             raise self._ended() from None
         finally:
             self._until = None
 
     def frame(self, *, seconds: float) -> Any:
-        """The next frame, waited for so long.
+        """The next frame, waiting at most this long.
 
         Raises:
             ChildEndedError: it has ended.
@@ -132,7 +132,7 @@ class ChildProcess:
         self._until = time.monotonic() + seconds
         try:
             line = self._frames.readline(_LONGEST_FRAME_BYTES)
-            # What came whole counts, also if it was killed a moment later.
+            # A complete frame counts, even if the child was killed a moment later.
             if line.endswith(b"\n"):
                 return msgspec.json.decode(line)
         except (OSError, ValueError):  # DecodeError is a ValueError
@@ -151,13 +151,13 @@ class ChildProcess:
         self._is_up = True
 
     def close(self) -> None:
-        """Kill the child and wait for its end, which is a matter of milliseconds."""
+        """Kill the child and wait for its end, which takes milliseconds."""
         self._closed.set()
         self._process.kill()
         for stream in (self._requests, self._frames):
             try:
                 stream.close()
-            except OSError:  # what was buffered cannot be sent any more
+            except OSError:  # buffered data cannot be sent any more
                 continue
         self._process.wait()
 
@@ -178,7 +178,7 @@ class ChildProcess:
 
 
 def _interpreter() -> str:
-    """On Windows a virtual environment's python.exe only starts another one, and waits for it."""
+    """On Windows, a virtual environment's python.exe only starts another one and waits for it."""
     if sys.platform == "win32":
         return str(getattr(sys, "_base_executable", "") or sys.executable)
     return sys.executable

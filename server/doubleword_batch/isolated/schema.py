@@ -1,7 +1,7 @@
-"""A JSON Schema in a child process, where it may take neither much time nor memory.
+"""Checks answers against a JSON Schema in a child process, which limits time and memory.
 
 Patterns without look-around and back references match in linear time there; everything else, and
-schemas that branch without an end, is stopped by the clock.
+schemas that branch endlessly, is stopped by a time limit.
 """
 
 import threading
@@ -17,7 +17,7 @@ MEMORY_BYTES = 512 << 20
 
 _OPEN_SECONDS = 10.0
 _ANSWER_SECONDS = 2.0
-_SLOW_SECONDS = 30.0  # for all slow answers together; after that each gets
+_SLOW_SECONDS = 30.0  # for all slow answers together; after that each one gets
 _HURRIED_SECONDS = 0.2
 
 TOO_SLOW = "the check of the answer took too long"
@@ -25,11 +25,11 @@ TOO_LARGE = "the check of the answer took too much memory"
 
 
 class InvalidSchemaError(Exception):
-    """It is not a schema that answers can be checked by.
+    """It is not a schema against which answers can be checked.
 
     Attributes:
         place: where, such as `$.properties.label`.
-        reason: what is wrong there, in words that may hold the schema's own.
+        reason: what is wrong there; the text may quote the schema.
     """
 
     def __init__(self, place: str, reason: str) -> None:
@@ -41,7 +41,7 @@ class InvalidSchemaError(Exception):
 class SchemaChecker:
     """Checks answers against one schema; safe to use from several threads.
 
-    The child is started by the first check. Use it as a context manager, or `close` it.
+    The first check starts the child. Use it as a context manager, or `close` it.
 
     Args:
         schema: JSON Schema, draft 2020-12.
@@ -58,7 +58,7 @@ class SchemaChecker:
         """Start the child and compile the schema; references are resolved now.
 
         Raises:
-            InvalidSchemaError: it is not a schema, a reference in it leads nowhere or elsewhere, or
+            InvalidSchemaError: it is not a schema, a reference in it leads nowhere or outside, or
                 compiling it takes too much time or memory.
             StoreError: code `no_process`.
         """
@@ -70,9 +70,9 @@ class SchemaChecker:
         return self.problems([answer])[0]
 
     def problems(self, answers: Sequence[Any]) -> list[str | None]:
-        """What is wrong with each answer, None for those that follow the schema.
+        """What is wrong with each answer; None for those that follow the schema.
 
-        Whatever goes wrong with the check itself is the answer's problem.
+        If the check itself fails, that is reported as the answer's problem.
 
         Args:
             answers: JSON values.
@@ -100,7 +100,7 @@ class SchemaChecker:
         while position < len(texts):
             try:
                 child = self._opened()
-            except InvalidSchemaError as error:  # of a job that was built before schemas were held
+            except InvalidSchemaError as error:  # from before schemas were checked
                 for _ in texts[position:]:
                     yield f"the schema cannot be used: {error.reason}"
                 return
@@ -113,7 +113,7 @@ class SchemaChecker:
                     yield from found
             except ChildEndedError as ended:
                 self._child = None
-                if not one_by_one:  # which answer it was shows when each is asked about alone
+                if not one_by_one:  # checking each answer alone shows which one it was
                     one_by_one = True
                     continue
                 if ended.reason == "too_slow":
@@ -152,5 +152,5 @@ class SchemaChecker:
 def _text_of(value: Any) -> str | None:
     try:
         return msgspec.json.encode(value).decode()
-    except (ValueError, TypeError, RecursionError):  # also text that UTF-8 cannot hold
+    except (ValueError, TypeError, RecursionError):  # also text that UTF-8 cannot encode
         return None

@@ -1,4 +1,4 @@
-"""JSON Schema in the child process: is it one, and which answers follow it."""
+"""JSON Schema in the child process: is it valid, and which answers follow it."""
 
 import json
 import re
@@ -40,7 +40,7 @@ def _checked(validator: jsonschema_rs.Validator, text: str) -> str | None:
         wrong = "the answer is nested too deeply to be checked"
     except MemoryError:
         wrong = "the answer is too large to be checked"
-    except Exception as error:  # noqa: BLE001  # whatever the checker raises is this answer's
+    except Exception as error:  # noqa: BLE001  # any error of the checker is this answer's problem
         wrong = f"the answer cannot be checked: {error}"
     return wrong and wrong[:300]
 
@@ -50,7 +50,7 @@ def _open(text: str) -> dict[str, Any]:
         validator = jsonschema_rs.Draft202012Validator(
             json.loads(text),
             validate_formats=False,
-            offline=True,  # a reference to a host or a file is never followed
+            offline=True,  # never follows a reference to a host or a file
             pattern_options=jsonschema_rs.FancyRegexOptions(size_limit=_PATTERN_BYTES),
         )
     except jsonschema_rs.ValidationError as error:
@@ -62,7 +62,7 @@ def _open(text: str) -> dict[str, Any]:
 
 
 def _wrong(validator: jsonschema_rs.Validator, value: Any) -> str:
-    """What is wrong with an answer, at the place that is nearest to its top."""
+    """What is wrong with an answer, at the place nearest to its top."""
     errors = islice(validator.iter_errors(value), _ERRORS_LOOKED_AT)
     error = min(errors, key=lambda error: len(error.instance_path))
     where = "/".join(map(str, error.instance_path)) or "the answer"
@@ -70,7 +70,7 @@ def _wrong(validator: jsonschema_rs.Validator, value: Any) -> str:
 
 
 def _reason(words: str) -> str:
-    """The checker's words, in ours where it speaks of how it would have followed a reference."""
+    """The checker's message, reworded if it is about following a reference."""
     if found := re.match(r"Resource '(.{1,200}?)' is not present", words):
         return f"its $ref leads to {found[1]}, and references outside the schema are not followed"
     if found := re.match(r"(?:Pointer|Anchor) '(.{1,200}?)' does not exist", words):

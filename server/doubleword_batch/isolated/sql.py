@@ -12,17 +12,17 @@ from typing import Any, cast
 from doubleword_batch.isolated.process import ChildProcess
 
 MEMORY_BYTES = 512 << 20
-"""What SQLite may allocate for a statement: sorting and everything between included."""
+"""How much SQLite may allocate for a statement, including sorting and everything in between."""
 
 NO_ROOM = "sorting it takes more disk space than is free, or more than twice what it reads"
-"""Why a statement is refused whose `SqlError` has the kind `NoRoom`."""
+"""Why a statement was refused if its `SqlError` has the kind `NoRoom`."""
 
 SPILL_ABOVE_BYTES = MEMORY_BYTES >> 2
-"""How large the databases of a statement are, when it may sort in files instead."""
-_BYTES_A_SECOND = 32 << 20  # are read and sorted, on a slow machine
-_MOST_SECONDS = 85.0  # the child allows itself a little more
+"""From this size of its databases on, a statement may sort in files."""
+_BYTES_A_SECOND = 32 << 20  # read and sorted per second, on a slow machine
+_MOST_SECONDS = 85.0  # the child's own limit is a little higher
 
-# Where SQLite's own defaults would let a short statement do much.
+# Where SQLite's own defaults would let a short statement do a lot of work.
 _LIMITS = {
     sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 100,
     sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 50,
@@ -32,12 +32,12 @@ _LIMITS = {
 
 
 class SqlError(Exception):
-    """SQLite refuses the statement.
+    """SQLite rejects the statement.
 
     Attributes:
-        kind: the class's name: one of `sqlite3`'s or `MemoryError`; or `RowTooLarge`, or `NoRoom`
-            where sorting takes more of the disk than it may.
-        words: SQLite's, which may hold the statement's own; for `RowTooLarge` the row's number.
+        kind: the class's name: one of `sqlite3`'s or `MemoryError`; `RowTooLarge`; or `NoRoom` if
+            sorting needs more disk space than allowed.
+        words: SQLite's message, which may quote the statement; for `RowTooLarge` the row's number.
     """
 
     def __init__(self, kind: str, words: str) -> None:
@@ -51,12 +51,12 @@ class Bounds:
     """What a statement may use.
 
     Attributes:
-        seconds: until the next frame of rows comes, and longer where the databases are large; for
-            `columns_read` and `tables` in all.
-        value_bytes: of the largest value, read or made.
-        row_bytes: of the largest row that comes back.
-        sql_bytes: of the statement; None for SQLite's own limit.
-        columns: of a table or result; None for SQLite's own limit.
+        seconds: time for the next frame of rows, longer if the databases are large; for
+            `columns_read` and `tables` the total time.
+        value_bytes: size of the largest value, read or computed.
+        row_bytes: size of the largest row returned.
+        sql_bytes: size of the statement; None for SQLite's own limit.
+        columns: number of columns of a table or result; None for SQLite's own limit.
     """
 
     seconds: float
@@ -77,20 +77,20 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Spill:
-    """Where a statement over large databases may sort, what does not fit into memory.
+    """Where a statement over large databases may sort what does not fit into memory.
 
-    Windows holds no process to a size of files: there everything is sorted in memory.
+    Windows cannot limit a process's file sizes: there everything is sorted in memory.
 
     Attributes:
-        folder: for the files, which nobody sees.
-        size_bytes: of the databases that are read.
+        folder: for the files, which have no names.
+        size_bytes: size of the databases that are read.
     """
 
     folder: Path
     size_bytes: int
 
     def request(self) -> dict[str, Any]:
-        """What the child is told of it."""
+        """The part of the request to the child about this."""
         if sys.platform == "win32":
             return {}
         disk = os.statvfs(self.folder)
@@ -101,12 +101,12 @@ class Spill:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """How much of a result is asked for, where not all of it is.
+    """How much of a result to return, if not all of it.
 
     Attributes:
-        rows: that come back; the others are counted.
-        characters: of a text, and one more where it is longer; bytes come as `<n bytes>`.
-        counted: rows after which the counting ends.
+        rows: how many are returned; the others are only counted.
+        characters: maximum length of a text, plus one if it is longer; bytes become `<n bytes>`.
+        counted: after how many rows the counting ends.
     """
 
     rows: int
@@ -115,11 +115,11 @@ class Shown:
 
 
 class Selection:
-    """The rows that a SELECT gives; iterate once.
+    """The rows of a SELECT; iterate once.
 
     Attributes:
         columns: their names.
-        total: rows counted, once all were read.
+        total: number of rows, once all were read.
     """
 
     def __init__(self, columns: list[str], frames: Iterator[dict[str, Any]]) -> None:
@@ -137,12 +137,12 @@ class Selection:
 class SqlProcess(ChildProcess):
     """A child process that runs SELECTs, one after another.
 
-    Databases are URIs as SQLite takes them, by the name under which a statement sees them; the
-    first one is `main`. The table `results` of each other one is also called like its database.
+    Databases are SQLite URIs, by the name that a statement uses for them; the first one is `main`.
+    The table `results` of each other database also has that database's name.
 
     Args:
         bounds: what a statement may use.
-        tables: the only tables and views that a statement may name; None for all there are.
+        tables: the only tables and views that a statement may name; None for all.
         cancelled: see `ChildProcess`.
 
     Raises:
@@ -162,11 +162,11 @@ class SqlProcess(ChildProcess):
         self._tables = tables
 
     def columns_read(self, sql: str, made: Mapping[str, Sequence[str]]) -> set[tuple[str, str]]:
-        """Which columns of the tables `results` a statement reads, found without running it.
+        """The columns of the tables `results` that a statement reads, found without running it.
 
         Args:
             sql: the statement.
-            made: the columns of `results` by the name of its database.
+            made: the columns of `results`, by the name of its database.
 
         Returns:
             Pairs of database and column.
@@ -181,7 +181,7 @@ class SqlProcess(ChildProcess):
         return {(schema, column) for schema, column in reply["read"]}
 
     def tables(self, uri: str) -> list[tuple[str, str]]:
-        """Name and type (`table`, `view`) of what a database holds.
+        """Name and type (`table`, `view`) of what a database contains.
 
         Raises:
             SqlError, ChildEndedError: it cannot be read.
@@ -195,16 +195,16 @@ class SqlProcess(ChildProcess):
         shown: Shown | None = None,
         spill: Spill | None = None,
     ) -> Selection:
-        """Run a SELECT; its rows are read as they are asked for.
+        """Run a SELECT; its rows are read as they are consumed.
 
         Args:
             sql: the statement.
-            databases: where it reads.
+            databases: the databases it reads.
             shown: None for all rows with whole values.
-            spill: None to hold everything in memory.
+            spill: None to keep everything in memory.
 
         Raises:
-            SqlError: here and from the rows: SQLite refuses it.
+            SqlError: here and from the rows: SQLite rejects it.
             ChildEndedError: here and from the rows: it takes too long or too much memory.
         """
         bounds: dict[str, Any] = (

@@ -1,6 +1,6 @@
-"""SQL in the child process: one SELECT over databases that are only read.
+"""SQL in the child process: one SELECT over read-only databases.
 
-Every action of a statement is asked about: reading is allowed, with functions of a list.
+Every action of a statement is checked: reading is allowed, with functions from a list.
 """
 
 import math
@@ -49,7 +49,7 @@ _FRAME_SECONDS = 0.25
 
 
 def limit_memory(most: int) -> None:
-    """Hold SQLite, which counts what it allocates, to so many bytes in this process."""
+    """Limit SQLite, which counts its own allocations, to so many bytes in this process."""
     with closing(sqlite3.connect(":memory:")) as db:
         db.execute(f"PRAGMA hard_heap_limit = {most}").fetchall()
 
@@ -80,11 +80,11 @@ def _opened(request: dict[str, Any]) -> sqlite3.Connection:
     for name, uri in others:
         db.execute("ATTACH ? AS ?", (uri, name))
     db.execute("PRAGMA trusted_schema = OFF")  # a crafted view must have no side effects
-    db.execute("PRAGMA cell_size_check = ON")  # a crafted page is noticed
+    db.execute("PRAGMA cell_size_check = ON")  # a crafted page is detected
     if "spill" in request:
         _let_spill(db, **request["spill"])
     else:
-        db.execute("PRAGMA temp_store = MEMORY")  # the limit on memory holds for sorting, too
+        db.execute("PRAGMA temp_store = MEMORY")  # the memory limit applies to sorting too
     for schema, columns in request.get("made", {}).items():
         names = ", ".join(map(_quoted, columns))
         db.execute(f"CREATE TABLE {_quoted(schema)}.results ({names})")
@@ -94,7 +94,7 @@ def _opened(request: dict[str, Any]) -> sqlite3.Connection:
             db.execute(f"ALTER TABLE {schema}.results RENAME TO {schema}")
         else:
             db.execute(f"CREATE TEMP VIEW {schema} AS SELECT * FROM {schema}.results")  # noqa: S608  # quoted
-    for name in _TABLE_FUNCTIONS:  # SQLite makes their tables now: under an authorizer it may not
+    for name in _TABLE_FUNCTIONS:  # made now: an authorizer would forbid it
         with suppress(sqlite3.OperationalError):  # a version without it
             db.execute(f"SELECT 1 FROM {name}('[]')").close()  # noqa: S608  # a name of ours
     for limit, most in request["limits"]:
@@ -103,7 +103,7 @@ def _opened(request: dict[str, Any]) -> sqlite3.Connection:
 
 
 def _let_spill(db: sqlite3.Connection, folder: str, most_bytes: int) -> None:
-    """Let sorting use files in a folder, a few of that size; they are gone when it ends."""
+    """Let sorting use a few files of that size in a folder; they are gone when it ends."""
     os.environ["SQLITE_TMPDIR"] = folder
     db.execute("PRAGMA temp_store = FILE")
     limit_files(most_bytes, _SPILL_FILES)
@@ -114,7 +114,7 @@ def _quoted(name: str) -> str:
 
 
 def _columns_read(db: sqlite3.Connection, request: dict[str, Any]) -> dict[str, Any]:
-    """Which columns a statement reads, found by compiling it against tables without rows."""
+    """The columns that a statement reads, found by compiling it against empty tables."""
     read: set[tuple[str, str]] = set()
     made = {"results", *request["made"]}
     allowed = _Authorizer(db, request["tables"])
@@ -131,11 +131,11 @@ def _columns_read(db: sqlite3.Connection, request: dict[str, Any]) -> dict[str, 
 
 
 class _Authorizer:
-    """Says of each action of a statement whether it is allowed.
+    """Decides for each action of a statement whether it is allowed.
 
     Args:
         db: the connection.
-        tables: the only ones that may be read; None for all that the databases hold.
+        tables: the only ones that may be read; None for all in the databases.
     """
 
     def __init__(self, db: sqlite3.Connection, tables: list[str] | None) -> None:
@@ -151,14 +151,15 @@ class _Authorizer:
         if action == sqlite3.SQLITE_FUNCTION:
             allowed = (second or "").lower() in self._functions
         elif action == sqlite3.SQLITE_READ:
-            # Rows that are only counted have no column; such a table may be one of the statement's.
+            # Rows that are only counted have no column; such a table may also be the statement's
+            # own.
             places = {(first or "").lower(), (view or "").lower()}
             allowed = not second or not self._tables.isdisjoint(places)
         return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
 
 
 def _rows(cursor: sqlite3.Cursor, request: dict[str, Any]) -> Iterator[Any]:
-    """Frames of rows; with bounds, the others are counted only."""
+    """Frames of rows; with bounds, the others are only counted."""
     shown: int | None = request.get("rows")
     counted: int | None = request.get("count")
     cell = _cutter(request["characters"]) if "characters" in request else _whole

@@ -1,4 +1,4 @@
-"""Tables of answers to page through, made in the background where they are large."""
+"""Tables of answers to page through; large ones are made in the background."""
 
 import asyncio
 import threading
@@ -12,17 +12,17 @@ from doubleword_batch.jobs.views import answers, snapshots
 from doubleword_batch.jobs.views.answers import MANY_ROWS
 from doubleword_batch.jobs.views.snapshots import AnswerFilter, Snapshot
 
-_MADE_AT_ONCE = 5_000  # rows: fewer are made while the page waits
+_MADE_AT_ONCE = 5_000  # rows: smaller tables are made while the page waits
 _WAIT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Preparing:
-    """The table of answers is being made: so many of its rows are done.
+    """The table of answers is being made; says how many of its rows are done.
 
     Attributes:
-        columns: whose indexes are being made, where the table itself is there.
-        is_search: all rows of the table are being looked through.
+        columns: the columns that are being indexed, if the table itself exists.
+        is_search: all rows of the table are being searched.
     """
 
     done: int
@@ -41,7 +41,7 @@ class AnswerTables:
         self._closed = threading.Event()
 
     def close(self) -> None:
-        """End what is still being made."""
+        """Stop making tables."""
         self._closed.set()
         self._makers.shutdown(wait=False, cancel_futures=True)
 
@@ -50,9 +50,8 @@ class AnswerTables:
     ) -> tuple[Snapshot | Preparing, bool]:
         """The table of answers to page through, and whether the ledger has moved on since.
 
-        A job of up to 5,000 rows is made as new as its ledger at once. A larger one is made in the
-        background, when there is no snapshot yet, when the job has ended since, or when it is
-        wanted fresh.
+        A job of up to 5,000 rows gets a table as new as its ledger at once. A larger table is made
+        in the background, if there is none yet, the job has ended since, or `fresh` is set.
         """
         if (addition := self._addition_to(job.name)) is not None:
             return addition, False
@@ -69,7 +68,7 @@ class AnswerTables:
         return self._begun(job), False
 
     def _has_just_been_made(self, name: str) -> bool:
-        """Whether a table that was begun has come since; what made it fail is raised, once."""
+        """Whether a table begun earlier has been made since; raises its error, once."""
         if name not in self._making or not self._making[name][0].done():
             return False
         work, _ = self._making.pop(name)
@@ -91,9 +90,9 @@ class AnswerTables:
     async def begin_indexes(
         self, job: StoredJob, snapshot: Snapshot, wanted: AnswerFilter, sort: str | None
     ) -> Preparing | None:
-        """Make the indexes that a page of a large table needs first; None once they are there.
+        """Make the indexes that a page of a large table needs first; None once they exist.
 
-        It waits for them for a second.
+        Waits up to a second for them.
 
         Raises:
             InputError: code `unknown_column`.
@@ -115,9 +114,9 @@ class AnswerTables:
         marks: dict[int, Mark],
         sort: str | None,
     ) -> Preparing | None:
-        """Look through all rows, for a page that is not found in its time; None once that is done.
+        """Search all rows for a page that could not be found in time; None once that is done.
 
-        It waits for it for a second.
+        Waits up to a second for it.
         """
         ended = self._closed.is_set
         work = self._makers.submit(answers.make_list, snapshot, wanted, marks, sort, ended)
@@ -131,7 +130,7 @@ class AnswerTables:
         return self._addition_to(job.name)
 
     def _addition_to(self, name: str) -> Preparing | None:
-        """What is being added to a job's table, which nobody reads meanwhile."""
+        """What is being added to a job's table; nobody reads the table meanwhile."""
         if name not in self._additions:
             return None
         work, shown = self._additions[name]

@@ -1,4 +1,4 @@
-"""What waits for a person's yes, and their answers: behind the console, the terminal and the host.
+"""What waits for a person's approval, and their answers: for the console, terminal and host.
 
 None of it is a tool: an agent asks, a person answers.
 """
@@ -33,7 +33,7 @@ _CODE_DIGITS = 10
 
 
 def approval_key(home: "Path") -> str:
-    """The key that signs questions, in the state directory; made at the first call.
+    """The key that signs questions, in the state directory; created at the first call.
 
     Raises:
         StoreError: the state directory cannot be used.
@@ -45,14 +45,14 @@ class JobApprovals:
     """The questions about the jobs of a `Jobs`.
 
     Args:
-        jobs: whose jobs.
+        jobs: the jobs.
     """
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
 
     async def waiting(self) -> list[Approval]:
-        """The questions that nobody has answered, the newest first."""
+        """The unanswered questions, newest first."""
         ws = await self._jobs.workspace()
         return Approvals(ws.store).open(ws.now())
 
@@ -70,10 +70,10 @@ class JobApprovals:
         return None if newest is None or approvals.is_superseded(newest) else newest
 
     async def decide(self, question: str, decision: Decision, by: DecidedBy) -> Approval:
-        """Note a person's answer; it holds for an hour, and is used once.
+        """Record a person's answer; it is valid for an hour and for one use.
 
         Raises:
-            InputError: code `needs_approval`: the question is used, too old, or not there.
+            InputError: code `needs_approval`: the question is used, too old, or unknown.
         """
         ws = await self._jobs.workspace()
         approvals = Approvals(ws.store)
@@ -82,7 +82,7 @@ class JobApprovals:
         if not is_noted or found is None:
             raise InputError(
                 "That question has been answered and used, or is too old.",
-                hint="Submit the job again; the person is asked anew where that is needed.",
+                hint="Submit the job again; the person is asked again if needed.",
                 code="needs_approval",
             )
         return found
@@ -90,10 +90,10 @@ class JobApprovals:
     async def perform(
         self, approval: Approval, *, progress: Progress = no_progress
     ) -> "Submitted | Retried | None":
-        """Make the call that waited for the answer; None where whoever asked makes it.
+        """Make the call that waited for the answer; None if the asking program makes it.
 
         Raises:
-            DoublewordBatchError: as the verb; `ApprovalError` where the price has changed.
+            DoublewordBatchError: as the verb; `ApprovalError` if the price has changed.
         """
         if approval.call is None:
             return None
@@ -104,7 +104,7 @@ class JobApprovals:
         return await job.submit(**arguments, progress=progress)
 
     def code(self, approval: Approval) -> str:
-        """What a person who was asked at a terminal can pass where there is none."""
+        """The code by which a person's approval at a terminal can be passed on to a script."""
         key = approval_key(self._jobs.settings.home).encode()
         message = f"terminal:{approval.id}".encode()
         return hmac.new(key, message, sha256).hexdigest()[:_CODE_DIGITS]

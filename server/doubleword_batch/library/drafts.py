@@ -1,6 +1,6 @@
-"""Jobs that a person is still writing in the console, kept in the state directory.
+"""Jobs that a person is still writing in the console, stored in the state directory.
 
-A draft survives a restart of the console and a browser that was closed.
+A draft survives a restart of the console and of the browser.
 """
 
 import re
@@ -33,18 +33,18 @@ class Pilot:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A job that is being written; every field as it is in the form.
+    """A job that is being written, with every field as in the form.
 
     Attributes:
         source: a path, folder or glob.
-        shown_source: what the person called it: a dropped file's own name.
+        shown_source: what the person called it, such as a dropped file's own name.
         response_schema: JSON text, or "".
-        max_tokens: of each answer, or "".
-        max_cost_usd: refuse above this, or "".
+        max_tokens: per answer, or "".
+        max_cost_usd: refuse to submit above this, or "".
         cascade_model: the strong model behind the job's own, or "" for none.
-        cascade_target: share of the rows that have to agree with it, in percent.
-        reading: how the source is read: options of it, as the texts of the form.
-        pilots: the newest last.
+        cascade_target: share of rows that must agree with it, in percent.
+        reading: options for reading the source, as texts of the form.
+        pilots: newest last.
     """
 
     id: str
@@ -63,7 +63,7 @@ class Draft:
     pilots: tuple[Pilot, ...] = ()
 
     def written(self) -> DraftTexts:
-        """The same as what views and builds take."""
+        """The job's fields as views and builds need them."""
         return DraftTexts(
             prompt=self.prompt,
             system=self.system,
@@ -96,7 +96,7 @@ class Drafts:
         home: the state directory.
 
     Attributes:
-        offered: the options with which a form lets a source be read; its fields are `read_NAME`.
+        offered: the options for reading a source that a form has; its fields are `read_NAME`.
     """
 
     offered = CHECKS
@@ -105,18 +105,18 @@ class Drafts:
         self._folder = home / "console" / "drafts"
 
     def read_options_in(self, given: Mapping[str, str]) -> dict[str, str] | None:
-        """How a form says that the source is read; None where it has no such fields."""
+        """The reading options in a form; None if it has no such fields."""
         named = {name: given[f"read_{name}"] for name in self.offered if f"read_{name}" in given}
         if not named:
             return None
         return {name: str(value) for name, value in from_texts(named).items()}
 
     def new(self, source: str, shown: str, reading: Mapping[str, str] | None = None) -> Draft:
-        """A draft over a source that is read so."""
+        """A new draft for a source with these reading options."""
         return self.save(Draft(secrets.token_hex(8), source, shown, dict(reading or {})))
 
     def get(self, draft_id: str) -> Draft:
-        """The draft of that id.
+        """The draft with that id.
 
         Raises:
             InputError: code `unknown_job`.
@@ -130,18 +130,18 @@ class Drafts:
         except (OSError, ValueError, RecursionError):
             raise InputError(
                 "There is no such draft of a job here.",
-                hint="Begin a new one.",
+                hint="Start a new one.",
                 code="unknown_job",
             ) from None
 
     def change(self, draft: Draft, given: Any) -> Draft:
-        """The draft with the fields of a form that it knows; saved where they differ."""
+        """The draft updated with the form's fields; saved if they differ."""
         texts = {name: str(value) for name, value in given.items() if name in _TEXTS}
         changed = replace(draft, **texts)
         return draft if changed == draft else self.save(changed)
 
     def read_as(self, draft: Draft, reading: Mapping[str, str]) -> Draft:
-        """The draft with its source read otherwise."""
+        """The draft with other reading options."""
         return self.save(replace(draft, reading=dict(reading)))
 
     def add_pilot(self, draft: Draft, job: str) -> Draft:
@@ -151,9 +151,9 @@ class Drafts:
         return self.save(replace(draft, pilots=pilots))
 
     def remove_older_than(self, epoch: float) -> list[str]:
-        """Remove drafts that nobody has changed since then; the sources of those that stay."""
+        """Remove drafts not changed since then; returns the sources of the others."""
         kept: list[str] = []
-        if is_link(self._folder):  # it leads to what is not ours
+        if is_link(self._folder):  # it leads to something that is not ours
             return kept
         for path in self._folder.glob("*.json"):
             try:
@@ -166,7 +166,7 @@ class Drafts:
         return kept
 
     def save(self, draft: Draft) -> Draft:
-        """Keep a draft, and give it back.
+        """Save a draft, and return it.
 
         Raises:
             StoreError: code `not_written` or `disk_full`.

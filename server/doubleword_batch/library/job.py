@@ -1,4 +1,4 @@
-"""A job's verbs as an async API; each looks up how the job stands now."""
+"""A job's verbs as an async API; each looks up the job's current state."""
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
@@ -24,29 +24,29 @@ if TYPE_CHECKING:
 
 
 def cap_of(given: Decimal | float | None) -> Decimal | None:
-    """A caller's cap; None for none.
+    """A caller's cap; None if there is none.
 
     Raises:
-        InputError: it is not an amount. A blank one is not none: a cap that a program meant to read
-            from somewhere must not vanish.
+        InputError: it is not an amount. A blank text is an error too: a cap that a program meant to
+            read from somewhere must not vanish.
     """
     if given is None:
         return None
     value = dollars(given)
     if value is None:
         raise InputError(
-            f"max_cost_usd must be a number of US dollars, at least 0, and not {given!r}.",
+            f"max_cost_usd must be a number of US dollars, at least 0, not {given!r}.",
             hint="Leave it out for no cap.",
         )
     return value
 
 
 class Job:
-    """One job, by its name; every verb looks up how it stands now.
+    """One job, by its name; every verb looks up its current state.
 
     Attributes:
-        name: the job's name, such as `reviews-7f3a`; or the provider's id by which it was asked
-            for.
+        name: the job's name, such as `reviews-7f3a`, or the provider's id under which it was
+            requested.
         created: what `Jobs.create` built; None for a job that was looked up.
     """
 
@@ -58,7 +58,7 @@ class Job:
         self.created = created
 
     def __repr__(self) -> str:
-        """The name, and of a job that was built here its rows and what it may cost."""
+        """The name and, for a job that was built here, its rows and estimated cost."""
         made = self.created
         if made is None:
             return f"Job({self.name!r})"
@@ -69,10 +69,10 @@ class Job:
         return f"Job({self.name!r}: {rows}, {'cost unknown' if made.cost_usd is None else cost})"
 
     async def upload(self, *, progress: Progress = no_progress) -> "Uploaded":
-        """Upload its request files without starting them; what is there is not sent again.
+        """Upload its request files without starting them; files already there are not sent again.
 
         Args:
-            progress: told (bytes sent, all bytes, words).
+            progress: called with (bytes sent, all bytes, words).
         """
         from doubleword_batch.jobs import submit
 
@@ -91,8 +91,8 @@ class Job:
         Args:
             completion_window: one of the provider's, such as `24h`; by default its first.
             metadata: at most 12 pairs, kept with each batch.
-            max_cost_usd: refuse above this, US dollars; the caps of the environment hold anyway.
-            progress: told (bytes sent, all bytes, words).
+            max_cost_usd: refuse above this, US dollars; the caps of the environment apply anyway.
+            progress: called with (bytes sent, all bytes, words).
 
         Raises:
             InputError: `over_cap`, `unknown_cost`, or an argument that cannot be used.
@@ -112,11 +112,11 @@ class Job:
     async def status(
         self, *, wait_seconds: float = 0, progress: Progress = no_progress
     ) -> "Status":
-        """How far it is.
+        """The job's progress.
 
         Args:
-            wait_seconds: wait so long for its end; above 45 counts as 45.
-            progress: told (requests finished, all requests, words).
+            wait_seconds: how long to wait for its end; at most 45.
+            progress: called with (requests finished, all requests, words).
         """
         from doubleword_batch.jobs.status import get_status
 
@@ -131,16 +131,16 @@ class Job:
         progress: Progress = no_progress,
         on_failure: Callable[[str], None] = lambda _: None,
     ) -> "Status":
-        """Wait until it has ended, through losses of the connection of some minutes.
+        """Wait until it has ended, tolerating lost connections for some minutes.
 
         Args:
-            timeout_seconds: None for as long as it takes; `Status.complete` says which it was. A
-                request that hangs is given up two seconds after it.
-            progress: told (requests finished, all requests, words).
-            on_failure: told, in words, of a failure that is waited out.
+            timeout_seconds: None for as long as it takes; `Status.complete` says whether it ended.
+                A hanging request is given up two seconds after the timeout.
+            progress: called with (requests finished, all requests, words).
+            on_failure: called with a description of each failure that is waited out.
 
         Raises:
-            InputError: `not_submitted`: it is not submitted as a whole, so it cannot end.
+            InputError: `not_submitted`: it is not fully submitted, so it cannot end.
         """
         from doubleword_batch.jobs.status import wait_until_ended
 
@@ -169,29 +169,30 @@ class Job:
     ) -> "JobResults":
         """Collect what has finished, account for every row, and write the table of answers.
 
-        Works at any time: rows that have no outcome yet are `pending`.
+        Works at any time: rows without an outcome yet are `pending`.
 
         Args:
-            output_path: the table, the source's rows with their answers, in source order; by
-                default JSON Lines in the state directory. With `query` all rows of its result are
-                written there instead, and without an output_path nothing is.
-            format: by default what the path's ending says.
+            output_path: the table to write: the source's rows with their answers, in source order;
+                by default JSON Lines in the state directory. With `query`, all rows of its result
+                are written there instead, and without an output_path nothing is.
+            format: by default given by the path's extension.
             overwrite: whether `output_path` may be replaced.
-            formulas: whether texts of a CSV may become formulas in a spreadsheet.
-            bom: whether a CSV begins with a byte order mark, by which Excel knows UTF-8; by default
-                it does where the source does.
-            query: one SELECT over the table `results`, and over other jobs' tables by their names;
-                the first rows of its result are `JobResults.reply.query`.
-            all_rows: the query's answer holds every row, whole, instead of what a reply has room
-                for.
-            sample: 0 to 20 answers to show in the reply, cut; by default 3, none beside a query.
-            wait_seconds: wait so long for the end first; above 45 counts as 45.
-            lock: whether a lock file, which says what made the table, goes beside `output_path`
-                (`answers.lock.json`); the settings can forbid it.
-            progress: told (lines read, rows, words).
+            formulas: whether text in a CSV may become formulas in a spreadsheet.
+            bom: whether a CSV begins with a byte order mark, by which Excel recognises UTF-8; by
+                default as in the source.
+            query: one SELECT over the table `results` and over other jobs' tables by name; the
+                first rows of its result are in `JobResults.reply.query`.
+            all_rows: the query's reply has every row in full, not only what fits into a short
+                reply.
+            sample: how many answers to show in the reply, shortened: 0 to 20; by default 3, or none
+                with a query.
+            wait_seconds: how long to wait for the end first; at most 45.
+            lock: whether to write a lock file beside `output_path` (`answers.lock.json`), which
+                says what made the table; the settings can forbid it.
+            progress: called with (lines read, rows, words).
 
         Raises:
-            InputError: it was never submitted, or a path or query that cannot be used.
+            InputError: it was never submitted, or a path or query cannot be used.
         """
         from doubleword_batch.jobs.results import fetch_results
         from doubleword_batch.library.results import JobResults
@@ -223,10 +224,10 @@ class Job:
         """Run the rows without a good answer again, into the same table. Costs money.
 
         Args:
-            causes: outcomes or causes as the results name them, such as `truncated`, `http_429`;
-                by default every row without an answer.
-            params: changed in each body, such as a larger `max_tokens`.
-            progress: told (bytes sent, all bytes, words).
+            causes: outcomes or causes as the results name them, such as `truncated`, `http_429`; by
+                default every row without an answer.
+            params: parameters to change in each body, such as a larger `max_tokens`.
+            progress: called with (bytes sent, all bytes, words).
 
         Raises:
             InputError: `still_running`, `nothing_to_retry`, `over_cap` or `unknown_cost`.
@@ -244,11 +245,11 @@ class Job:
     async def delete(self, *, force: bool = False) -> "Deleted":
         """Delete its record and its files on this machine, including those of the local server.
 
-        A provider is not asked: it keeps its files and batches.
+        The provider is not involved: it keeps its files and batches.
 
         Args:
-            force: also where something would be lost: work that runs or may be on its way, answers
-                that were not fetched, or that are only here.
+            force: delete even if something would be lost: work that runs or may be on its way,
+                answers that were not fetched, or answers that exist only here.
 
         Raises:
             InputError: `not_confirmed`: something would be lost, and `force` was not given.
@@ -260,7 +261,7 @@ class Job:
     async def cancel(self) -> "Cancelled":
         """Stop its batches; what has finished stays downloadable.
 
-        Where nothing runs, nothing is done: `Cancelled.stopped` is 0 and `note` says why.
+        If nothing runs, nothing is done: `Cancelled.stopped` is 0 and `note` says why.
         """
         from doubleword_batch.jobs.cancel import cancel
 

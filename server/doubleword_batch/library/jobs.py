@@ -1,8 +1,8 @@
-"""The verbs of a job as an async API: the command line and the MCP server are built on it, too.
+"""The verbs of a job as an async API, on which the command line and the MCP server are built.
 
-Whatever a verb raises is a `DoublewordBatchError`: an `InputError` for the caller, a `ConfigError`
-for whoever sets up the environment, an `ApiError`, `TransportError` or `ProtocolError` where the
-provider or the network did not do it, a `StoreError` for the state directory.
+Every error a verb raises is a `DoublewordBatchError`: an `InputError` for the caller, a
+`ConfigError` for the person who sets up the environment, an `ApiError`, `TransportError` or
+`ProtocolError` if the provider or the network failed, a `StoreError` for the state directory.
 """
 
 from collections.abc import Mapping
@@ -37,18 +37,18 @@ class Jobs:
         await job.results("answers.parquet")
     ```
 
-    The store, the connections and, where no key is set, the local server are opened with the first
-    call. An object belongs to one event loop; several of them, also in other processes, may use the
-    same state directory at the same time.
+    The store, the connections and, without a key, the local server are opened by the first call. An
+    object belongs to one event loop; several objects, even in different processes, may use the same
+    state directory at the same time.
 
     Args:
         settings: key, provider, state directory and caps; read from the environment by default.
-        roots: where paths may lead; by default anywhere, unless `DOUBLEWORD_BATCH_ROOTS` lists
-            folders.
-        max_retry_seconds: how long one request to the provider may be repeated.
+        roots: the folders that paths may lead to; by default anywhere, unless
+            `DOUBLEWORD_BATCH_ROOTS` lists folders.
+        max_retry_seconds: how long one request to the provider is retried.
 
     Raises:
-        ConfigError: a variable of the environment has a value that cannot be used.
+        ConfigError: an environment variable has an unusable value.
     """
 
     def __init__(
@@ -75,30 +75,30 @@ class Jobs:
     async def close(self) -> None:
         """Close what was opened.
 
-        Batches at the provider go on; a local server of this process stops, and its batches go on
-        with the next one.
+        Batches at the provider go on; a local server in this process stops, and its batches
+        continue with the next one.
         """
         await self._workspace.close()
 
     async def workspace(self) -> "Workspace":
-        """What the verbs work with, opened by the first call; for programs that need more of it."""
+        """The workspace behind the verbs, opened by the first call; for programs that need more."""
         return await self._workspace.get()
 
     async def resume_local_work(self) -> None:
-        """Let batches go on that a local server on this state directory has left unfinished."""
+        """Continue batches that a local server on this state directory has left unfinished."""
         await self._workspace.resume_local_work()
 
     async def watch_ends(self) -> None:
-        """Watch the jobs whose end a person wants to be told of; until it is cancelled."""
+        """Watch the jobs whose end a person wants to hear of, until it is cancelled."""
         from doubleword_batch.jobs.status import watch_ends
 
         await watch_ends(await self._workspace.get())
 
     async def look_at_batch(self, *batch_ids: str) -> bool:
-        """Ask the provider how far a job is, by its batch's id; False where no job here has it.
+        """Refresh a job by its batch's id; False if no job here has that batch.
 
         Args:
-            batch_ids: spellings of the id, of which one may be known.
+            batch_ids: spellings of the id, any of which may be known.
         """
         from doubleword_batch.jobs.job import StoredJob
         from doubleword_batch.jobs.refresh import refresh
@@ -133,8 +133,8 @@ class Jobs:
     ) -> Job:
         """Build the request files of a job: a prompt is rendered for every row. Nothing is sent.
 
-        The same source, prompt, model and parameters give the same job back. Rows that an earlier
-        job has answered are not sent, and equal rows are sent once (docs/paying-once.md).
+        The same source, prompt, model and parameters return the same job. Rows that an earlier job
+        has answered are not sent, and equal rows are sent once (docs/paying-once.md).
 
         Args:
             source: a path, folder or glob (CSV, JSON, Parquet, XLSX, SQLite, texts, images); or a
@@ -143,28 +143,29 @@ class Jobs:
                 cursor have to be made a list before).
             prompt: template of the user's message over the row's columns, `{{ column }}`.
             system: template of the system message.
-            model: the provider's name of it; None for the local server's own model.
+            model: the provider's name for it; None for the local server's own model.
             endpoint: the `url` of the request lines, as in OpenAI's batches.
-            response_schema: a JSON Schema (object, its text, or a path): answers become columns.
+            response_schema: a JSON Schema (object, its text, or a path); answers become columns.
             params: merged into each request's body, such as `{"max_tokens": 200}`.
             id_column: column whose value becomes part of the custom_id.
             image_column: column with an image's path, URL or bytes in each row.
             limit: the first rows only (a pilot).
             output_path: where to copy the request file.
             overwrite: whether `output_path` may be replaced.
-            new_run: build a new job although the same one exists, and take no earlier answers.
-            options: rare ones, such as `name` and `note` (the job's own), `blanks` ("skip" or
-                "send" rows that are blank where the prompt looks), `equal_rows` ("share" or
-                "separate" requests), `reuse_days` and `reuse_from` (which answers may be taken
-                from earlier jobs), `on_bad_row` ("stop", or "skip"
-                rows that cannot be requests); docs/tables.md lists all.
-            cascade: `{"model": a strong model, "target": 0.95}`: it answers only the rows of which
-                `model` is not sure enough, so that the others agree with it in that share of rows;
-                for answers that are labels. docs/paying-once.md says how. The same as the option.
-            max_cost_usd: the cap under which it will be submitted: each request then gets a token
-                limit, ours where `params` names none, and the warnings say so. Caps of the
-                environment do the same.
-            progress: told (rows built, None, words), from any thread.
+            new_run: build a new job even if the same one exists, and reuse no earlier answers.
+            options: rarely needed ones, such as `name` and `note` (the job's own), `blanks` ("skip"
+                or "send" rows in which the columns of the prompt are blank), `equal_rows` ("share"
+                or "separate" requests), `reuse_days` and `reuse_from` (which answers of earlier
+                jobs may be reused), `on_bad_row` ("stop", or "skip" rows that cannot be requests);
+                docs/tables.md lists all.
+            cascade: `{"model": a strong model, "target": 0.95}`: the strong model answers only the
+                rows of which `model` is not sure enough, so that the other answers agree with it in
+                that share of rows; for answers that are labels. See docs/paying-once.md. The same
+                as the option.
+            max_cost_usd: the cap under which the job will be submitted: each request then gets a
+                token limit, a default one if `params` has none, and the warnings say so. Caps from
+                the environment do the same.
+            progress: called with (rows built, None, words), from any thread.
 
         Returns:
             The job; `Job.created` says what was built and what it is estimated to cost.
@@ -199,7 +200,7 @@ class Jobs:
     async def build(
         self, request: "BuildRequest", *, progress: Progress = no_progress
     ) -> "Created":
-        """The same for a request as a value, as the command line and the MCP server make it."""
+        """The same for a ready-made request, as the command line and the MCP server create it."""
         from doubleword_batch.jobs.build import create_batch_file
 
         return await create_batch_file(await self.workspace(), request, progress=progress)
@@ -210,8 +211,8 @@ class Jobs:
         """Upload a request file that was made elsewhere, as a job, without starting it.
 
         Args:
-            path: a JSONL file of request lines; it is checked first, every line of it.
-            progress: told (bytes sent, all bytes, words).
+            path: a JSONL file of request lines; every line is checked first.
+            progress: called with (bytes sent, all bytes, words).
 
         Raises:
             InputError: code `invalid_request_file`, with the first fault of each kind.
@@ -221,9 +222,9 @@ class Jobs:
         return await submit.upload(await self.workspace(), path=fspath(path), progress=progress)
 
     def job(self, name: str) -> Job:
-        """The job of that name, or over that batch or input file id of the provider.
+        """The job with that name, or with that batch or input file id of the provider.
 
-        It is looked up with the first verb; an id that was made elsewhere is adopted then.
+        It is looked up by the first verb; an id from elsewhere is then adopted.
         """
         return Job(self._workspace, name)
 
@@ -236,14 +237,14 @@ class Jobs:
         limit: int = 10,
         after: str | None = None,
     ) -> "Listing":
-        """Jobs of this state directory, or what the provider has; newest first, a line each.
+        """Jobs of this state directory, or the provider's objects; newest first, one line each.
 
         Args:
             kind: jobs, batches, files or models.
-            status: jobs and batches of that status only.
-            search: substring of a name, an id or a source.
-            limit: 1 to 50; fewer come back when the lines would grow too long.
-            after: `Listing.after` of the page before.
+            status: only jobs and batches with that status.
+            search: part of a name, an id or a source.
+            limit: 1 to 50; fewer are returned if the lines would grow too long.
+            after: `Listing.after` of the previous page.
         """
         from doubleword_batch.jobs.listing import list_objects
 

@@ -1,4 +1,4 @@
-"""The table of answers that a job's results were written to, as rows and as data frames."""
+"""The table of answers that a job wrote, as rows and as data frames."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -17,24 +17,24 @@ TableFormat = Literal["jsonl", "csv", "parquet"]
 """How tables of answers are written."""
 
 
-_INTEGERS = 1 << 63  # how many there are of 64 bits on each side of 0
-_EXACT = 1 << 53  # up to this a float holds every integer
+_INTEGERS = 1 << 63  # 64-bit integers on each side of 0
+_EXACT = 1 << 53  # up to this, a float is exact for every integer
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class JobResults:
-    """The table of answers as it was written, and what is to be said of it.
+    """The table of answers as it was written, with the reply about it.
 
     Attributes:
-        reply: the ledger's sums, cost, errors by cause, samples, the query's answer.
-        format: how the table was written, None where the path's ending says it.
+        reply: the ledger's sums, cost, errors by cause, samples, the query's result.
+        format: the table's format, None if the path's extension says it.
     """
 
     reply: "Results"
     format: TableFormat | None = None
 
     def __repr__(self) -> str:
-        """The job, its rows by outcome, what it cost, and where the table lies, in one line."""
+        """One line with the job, its rows by outcome, its cost, and where the table is."""
         from doubleword_batch.jobs.replies import small_usd
 
         reply = self.reply
@@ -50,20 +50,20 @@ class JobResults:
         """Where the table is.
 
         Raises:
-            InputError: none was written, because only a query was asked.
+            InputError: none was written, because only a query was run.
         """
         if self.reply.output_path is None:
             raise InputError(
-                "No table was written: only a query was asked.",
-                hint="Give an output_path, or ask for the results without a query.",
+                "No table was written: only a query was run.",
+                hint="Give an output_path, or get the results without a query.",
             )
         return Path(self.reply.output_path)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """The table's rows, a dictionary each, streamed in source order.
+        """The table's rows, one dictionary each, streamed in source order.
 
-        From JSON Lines (the default) values have their types; CSV holds texts, and Parquet lists
-        and objects as JSON text.
+        In JSON Lines (the default) values have their types; in CSV everything is text, and Parquet
+        has lists and objects as JSON text.
         """
         path = self.path
         written = self.format or path.suffix.lower().lstrip(".")
@@ -104,8 +104,8 @@ class JobResults:
     def to_polars(self) -> Any:
         """The table as a polars data frame; errors as `to_pandas`.
 
-        A column that holds values of several kinds, or one for which there is no type, is text:
-        strings as they are, all else as JSON.
+        A column with values of several kinds, or of a kind for which there is no type, becomes
+        text: strings unchanged, everything else as JSON.
         """
         polars = _installed("polars")
 
@@ -128,7 +128,7 @@ def _columns(
     make: Callable[[list[Any]], Any],
     refusals: tuple[type[Exception], ...],
 ) -> dict[str, Any]:
-    """The table by columns, which `make` makes of values of one kind, or raises `refusals`."""
+    """The table by columns; `make` makes one from values of one kind, or raises `refusals`."""
     rows = list(rows)
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: _column([row.get(name) for row in rows], make, refusals) for name in names}
@@ -155,12 +155,12 @@ def _text(value: Any) -> str | None:
 
 
 def _is_exact(value: float | None) -> bool:
-    """Whether a float holds it with all its digits."""
+    """Whether a float holds the number with all its digits."""
     return not isinstance(value, int) or -_EXACT <= value <= _EXACT
 
 
 def _whole_numbers(pandas: Any, values: list[int | None]) -> Any:
-    """Whole numbers and gaps as pandas keeps them with all their digits."""
+    """Whole numbers with gaps, in a pandas type that keeps all their digits."""
     numbers = [value for value in values if value is not None]
     least, most = min(numbers), max(numbers)
     if least >= -_INTEGERS and most < _INTEGERS:

@@ -39,9 +39,9 @@ def run(
 ) -> JobResults:
     """From a table and a prompt to the same table with answers: build, submit, wait, fetch.
 
-    For scripts and notebooks: it blocks until the job has ended, whether an event loop runs here or
-    not. It costs money where the provider does; the same call made again goes on with the same job
-    and pays nothing twice.
+    For scripts and notebooks: it blocks until the job has ended, even if an event loop is running.
+    It costs money if the provider does; the same call made again continues the same job and pays
+    nothing twice.
 
     Args:
         source: as in `Jobs.create`.
@@ -49,14 +49,14 @@ def run(
         output_path: the table to write; by default JSON Lines in the state directory.
         model: as in `Jobs.create`.
         completion_window: as in `Job.submit`.
-        max_cost_usd: submit nothing above this, US dollars.
+        max_cost_usd: do not submit above this, US dollars.
         overwrite: whether `output_path` may be replaced.
         bom: as in `Job.results`.
         timeout_seconds: how long to wait for capacity and for the end; None for as long as it
-            takes. After that, rows that have not finished are `pending`.
+            takes. After that, unfinished rows are `pending`.
         lock: as in `Job.results`.
         settings: as in `Jobs`.
-        progress: told (done, total or None, words), from any thread.
+        progress: called with (done, total or None, words), from any thread.
         request: the other arguments of `Jobs.create`: `system`, `response_schema`, `params`, ...
 
     Raises:
@@ -87,12 +87,12 @@ def run(
                 progress=progress,
                 **request,
             )
-            if path is not None:  # what is there may be another job's
+            if path is not None:  # an existing file may be another job's
                 stored = await find_job(ws, job.name)
                 await in_thread(lambda _: output_file(stored, path, overwrite=overwrite))
             while waiting := await submit(job):
                 next_try = ws.monotonic() + waiting.retry_after_seconds
-                if next_try > deadline:  # what has no batch yet is pending
+                if next_try > deadline:  # rows without a batch are pending
                     return await write(job)
                 await ws.sleep(waiting.retry_after_seconds)
             left = None if timeout_seconds is None else max(0.0, deadline - ws.monotonic())
@@ -114,10 +114,10 @@ def run(
 
 
 def _blocking(work: Callable[[], Awaitable[JobResults]]) -> JobResults:
-    """Run in an event loop of its own; in a thread where the caller's already runs one."""
+    """Run in a new event loop; in another thread if the caller's thread already runs one."""
     if not _is_in_a_loop():
         return anyio.run(work)
-    with start_blocking_portal() as portal:  # a Ctrl-C here cancels the work and waits for its end
+    with start_blocking_portal() as portal:  # Ctrl-C cancels the work here and waits for its end
         return portal.call(work)
 
 

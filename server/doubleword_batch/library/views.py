@@ -1,4 +1,4 @@
-"""What a person looks at: the views behind the console, over the same jobs as the verbs.
+"""What a person sees: the views behind the console, over the same jobs as the verbs.
 
 They read the store and our own copies; only those that say so ask the provider.
 """
@@ -100,7 +100,7 @@ class JobViews:
     """The views over the jobs of a `Jobs`; they share its workspace.
 
     Args:
-        jobs: whose jobs.
+        jobs: the jobs.
     """
 
     def __init__(self, jobs: Jobs) -> None:
@@ -110,17 +110,17 @@ class JobViews:
         self._previews: dict[str, SourcePreview] = {}
 
     def close(self) -> None:
-        """End what is still being made."""
+        """Stop what is still being made."""
         self._tables.close()
 
     # Jobs at a glance
 
     async def provider(self) -> str:
-        """Who answers, in words; for the local server what its answers are worth."""
+        """Who answers, in words; for the local server also how good its answers are."""
         return (await self._workspace()).provider
 
     async def budget(self) -> Budget:
-        """The caps that a person set, and what is left of them."""
+        """The caps that a person set, and how much of them is left."""
         return budget(await self._workspace())
 
     async def summaries(
@@ -129,9 +129,9 @@ class JobViews:
         """Jobs, newest first, and whether there are more; see `JobSummary`.
 
         Args:
-            search: substring of a name, a source, a model, a prompt or a note.
-            before: a job's name: those that are older.
-            limit: how many at most.
+            search: part of a name, a source, a model, a prompt or a note.
+            before: a job's name; only older jobs are listed.
+            limit: maximum number of jobs.
         """
         ws = await self._workspace()
         return await in_thread(
@@ -139,7 +139,7 @@ class JobViews:
         )
 
     async def summary(self, name: str) -> JobSummary:
-        """One job, also one of another provider.
+        """One job, even of another provider.
 
         Raises:
             InputError: code `unknown_job`, and as `Jobs.job`.
@@ -150,12 +150,12 @@ class JobViews:
         return await in_thread(lambda _: summary(job, self._figures))
 
     async def running(self) -> list[str]:
-        """The names of the newest jobs here of which something runs."""
+        """The names of the newest jobs here of which something is running."""
         ws = await self._workspace()
         return [job.name for job in await in_thread(lambda _: running_jobs(ws, _WATCHED))]
 
     async def update(self, name: str) -> None:
-        """Ask the provider how far a job is, and read the lines that are new.
+        """Fetch a job's progress from the provider, and read the new lines.
 
         Raises:
             DoublewordBatchError: as `Job.status` and `Job.results`.
@@ -169,10 +169,10 @@ class JobViews:
             await collect(job)
 
     async def send_next_batches(self, name: str) -> str:
-        """Send what waits: behind a first wave that has ended, or a cascade's next round.
+        """Send what waits: the rest after a first wave that has ended, or a cascade's next round.
 
         Returns:
-            Why it cannot be sent now and what to do; "" where nothing is in its way.
+            Why they cannot be sent now and what to do; "" if nothing prevents it.
 
         Raises:
             DoublewordBatchError: the provider refused or could not be reached.
@@ -191,7 +191,7 @@ class JobViews:
     async def begin_indexes(
         self, name: str, snapshot: Snapshot, wanted: AnswerFilter, sort: str | None
     ) -> Preparing | None:
-        """What a page of a large table waits for; see `AnswerTables.begin_indexes`."""
+        """Make what a page of a large table needs; see `AnswerTables.begin_indexes`."""
         return await self._tables.begin_indexes(await self._found(name), snapshot, wanted, sort)
 
     async def page(
@@ -205,7 +205,7 @@ class JobViews:
         after: int = 0,
         size: int = 50,
     ) -> AnswerPage | Preparing:
-        """A page of the rows that fit, or what it waits for; see `jobs/views/answers.py`."""
+        """A page of the matching rows, or what it waits for; see `jobs/views/answers.py`."""
         marks = await self.marks(name)
 
         def find(_: object) -> AnswerPage | None:
@@ -221,16 +221,16 @@ class JobViews:
         return found or Preparing(0, snapshot.rows, is_search=True)
 
     async def count(self, name: str, snapshot: Snapshot, wanted: AnswerFilter) -> Count:
-        """How many rows fit."""
+        """How many rows match."""
         marks = await self.marks(name)
         return await in_thread(lambda _: answers.count(snapshot, wanted, marks))
 
     async def histogram(self, snapshot: Snapshot, column: str) -> Histogram:
-        """How a column's values are spread."""
+        """The distribution of a column's values."""
         return await in_thread(lambda _: histograms.histogram(snapshot, column))
 
     async def row(self, name: str, number: int) -> RowDetail:
-        """A row whole.
+        """One row in full.
 
         Raises:
             InputError: there is no such row.
@@ -260,11 +260,11 @@ class JobViews:
         snapshot: Snapshot,
         wanted: AnswerFilter,
     ) -> None:
-        """Write the table of answers, or the rows of it that fit, to a file of ours.
+        """Write the table of answers, or its matching rows, to a file of ours.
 
         Raises:
             ConfigError: code `no_extra`: parquet needs a package.
-            StoreError: the disk does not take it.
+            StoreError: the disk is full or cannot be written.
         """
         job = await self._found(name)
         marks = await self.marks(name)
@@ -285,12 +285,12 @@ class JobViews:
         return await in_thread(lambda _: failures(job))
 
     async def marks(self, name: str) -> dict[int, Mark]:
-        """What was marked, by row."""
+        """The marks, by row."""
         job = await self._found(name)
         return RowMarks(job.store, job.id).all()
 
     async def mark(self, name: str, row: int, mark: Mark | None) -> None:
-        """Mark a row right or wrong, or take its mark away.
+        """Mark a row right or wrong, or clear its mark.
 
         Raises:
             InputError: there is no such row.
@@ -301,19 +301,19 @@ class JobViews:
         RowMarks(job.store, job.id).set(row, mark)
 
     async def review_accuracy(self, name: str) -> AccuracyReview:
-        """The sample of a job that is judged, and what the marks say."""
+        """The sample of a job to judge, and the accuracy according to the marks."""
         job = await self._found(name)
         return await in_thread(lambda _: review_accuracy(job))
 
-    # Before there is a job
+    # Before a job exists
 
     async def keep_dropped(self, name: str, blocks: AsyncIterator[bytes]) -> Path:
-        """Keep a file that a person dropped; see `jobs/dropped_files.py`."""
+        """Store a file that a person dropped; see `jobs/dropped_files.py`."""
         ws = await self._workspace()
         return await keep_dropped(ws.store.home, name, blocks)
 
     async def remove_unused(self) -> None:
-        """Remove drafts unchanged for 30 days, and dropped files of which nothing was made."""
+        """Remove drafts unchanged for 30 days, and dropped files that were never used."""
         ws = await self._workspace()
         before = ws.now() - _KEPT_SECONDS
 
@@ -326,7 +326,7 @@ class JobViews:
     async def preview_source(
         self, location: str, reading: Mapping[str, str] | None = None
     ) -> SourcePreview:
-        """The first rows of a source, read with these of a build's options, as texts of a form.
+        """The first rows of a source, read with these options of a build, given as texts of a form.
 
         Raises:
             InputError: it cannot be read.
@@ -343,11 +343,11 @@ class JobViews:
         return found
 
     async def preview_prompt(self, source: SourcePreview, written: DraftTexts) -> PromptPreview:
-        """What is written so far, on the first rows of a source."""
+        """The current prompt, rendered for the first rows of a source."""
         ws = await self._workspace()
         return await in_thread(lambda _: preview_prompt(ws, source, written))
 
-    # What the provider has; these ask it
+    # The provider's objects; these ask the provider
 
     async def models(self) -> PricedModels:
         """The models that the key may use, with prices."""
@@ -358,7 +358,7 @@ class JobViews:
         return await remote.unadopted_objects(await self._workspace())
 
     async def adopt(self, remote_id: str) -> str:
-        """Make a job of a batch or a file of the provider; its name."""
+        """Make a job of the provider's batch or file; returns its name."""
         return (await find_job(await self._workspace(), remote_id)).name
 
     async def _workspace(self) -> "Workspace":
@@ -369,7 +369,7 @@ class JobViews:
 
 
 class _Fitting:
-    """The rows of a table that fit, as `write_table` takes them."""
+    """The matching rows of a table, in the form that `write_table` takes."""
 
     def __init__(self, table: Table, numbers: "array[int]") -> None:
         self._table = table
@@ -380,7 +380,7 @@ class _Fitting:
         self.about = table.about
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Those rows, in the order of the source."""
+        """These rows, in source order."""
         numbers = iter(self._numbers)
         wanted = next(numbers, None)
         for entry, row in self._table.entries_and_rows():

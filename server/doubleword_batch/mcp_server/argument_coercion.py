@@ -1,4 +1,4 @@
-"""Arguments in another form than the tool takes, where only one thing can be meant by them."""
+"""Accepts arguments in another form than the tool's, if only one thing can be meant by them."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, cast
@@ -17,14 +17,14 @@ def coerce_arguments(
 ) -> dict[str, Any]:
     """The arguments of a call in the form that its tool takes.
 
-    A list of one text is the text, a choice in other letters or in the singular is that choice, an
-    object that holds a path is the path, and messages are a prompt and what the system says.
-    Null and blank text for what need not be given are not given; $5 is the number 5.
+    A list of one text becomes the text, a choice in other case or in the singular becomes that
+    choice, an object with a path becomes the path, and messages become prompt and system prompt.
+    Null and blank text for optional arguments are dropped; $5 becomes the number 5.
 
     Args:
         given: the arguments; not changed.
-        properties: the schema of each argument that the tool has.
-        required: those that have to be given.
+        properties: the schema of each of the tool's arguments.
+        required: the arguments that must be given.
     """
     call = dict(given)
     if "source" in call:
@@ -70,7 +70,7 @@ def _forms(word: str) -> set[str]:
 
 
 def _path_in(source: Any) -> Any:
-    """The path inside `{"path": "a.csv"}` or `["a.csv"]`, also where these are a text."""
+    """The path inside `{"path": "a.csv"}` or `["a.csv"]`, also if these are JSON text."""
     value = source
     if isinstance(source, str) and source.lstrip().startswith(('{"', '["')):
         value = decode_or_none(source)
@@ -85,7 +85,7 @@ def _path_in(source: Any) -> Any:
 
 
 def _prompts(messages: list[dict[str, Any]], call: Mapping[str, Any]) -> dict[str, Any]:
-    """The prompt and the system prompt, where there is one message of each at most."""
+    """The prompt and the system prompt, if there is at most one message of each."""
     contents = {str(message["role"]): message["content"] for message in messages}
     are_texts = all(isinstance(content, str) for content in contents.values())
     is_plain = len(contents) == len(messages) and {"user"} <= contents.keys() <= {"user", "system"}

@@ -1,8 +1,9 @@
-"""The channel of a session: the host is told that a job has ended that was begun in it.
+"""The session's channel: tells the host that a job started in the session has ended.
 
-For hosts that take `notifications/claude/channel` (Claude Code, when it was started with channels),
-and only where a person set it: without them the message would go nowhere, and the provider would
-be asked for nothing. It says a job's name, its status and counts; no row and no answer.
+For hosts that accept `notifications/claude/channel` (Claude Code, when it was started with
+channels), and only if a person enabled it: otherwise the message would go nowhere, and the provider
+would be asked for nothing. The message has the job's name, its status and counts, but no row and no
+answer.
 """
 
 import logging
@@ -31,14 +32,14 @@ _LOOK = frozenset({"get_status", "fetch_results"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,99}")
 _MOST_JOBS = 1_000
 _FIRST_WAIT_SECONDS = 45.0
-"""How long a job is watched closely: a small one ends within it."""
+"""How long a job is watched closely: a small one ends within this time."""
 _PAUSE_SECONDS = 30.0
 
 _log = logging.getLogger(__name__)
 
 
 class Channel:
-    """Tells the session of the ends of its jobs, each once, unless a call has told the agent."""
+    """Tells the session when its jobs end, once each, unless a call has told the agent."""
 
     def __init__(self) -> None:
         self._session: ServerSession | None = None
@@ -50,7 +51,7 @@ class Channel:
     async def middleware(
         self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
     ) -> HandlerResult:
-        """Declare the channel to the host, and note which jobs the calls begin and see ended."""
+        """Declare the channel to the host, and note which jobs the calls start and see ended."""
         if ctx.method in _HELLO:
             return _with_capability(await call_next(ctx))
         if ctx.method != "tools/call":
@@ -81,7 +82,7 @@ class Channel:
                 self._start(job)
 
     async def watch(self, jobs: "Jobs") -> None:
-        """Watch the jobs that the session begins; never ends by itself."""
+        """Watch the jobs that the session starts; never ends by itself."""
         async with anyio.create_task_group() as tasks:
 
             def start(job: str) -> None:
@@ -100,7 +101,7 @@ class Channel:
                 status = await jobs.job(job).status(wait_seconds=wait_seconds)
             except DoublewordBatchError as error:
                 _log.info("Could not find out how far job %s is: %s", job, error.message)
-            except Exception as error:  # noqa: BLE001  # the next call of a tool says it readably
+            except Exception as error:  # noqa: BLE001  # the next tool call reports it readably
                 _log.info("Job %s is not watched any more: %s", job, error)
                 self._waited_for.discard(job)
             else:
@@ -119,13 +120,13 @@ class Channel:
         self._waited_for.discard(status.job)
         told = Notification[dict[str, Any], str](method=_METHOD, params=message_of(status))
         try:
-            await self._session.send_notification(cast("Any", told))  # one that is not part of MCP
+            await self._session.send_notification(cast("Any", told))  # not a part of MCP
         except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            _log.info("The host was not told that job %s has ended: %s", status.job, error)
+            _log.info("The host could not be told that job %s has ended: %s", status.job, error)
 
 
 def message_of(status: "Status") -> dict[str, Any]:
-    """What the host is told: words for the agent, and the same as fields."""
+    """The message for the host: text for the agent, and the same as fields."""
     counts = status.counts
     state = status.status if status.status in TERMINAL else "ended"
     name = status.job if _NAME.fullmatch(status.job) else ""
@@ -146,7 +147,7 @@ def _with_capability(result: HandlerResult) -> HandlerResult:
 
 
 def _reply_of(result: HandlerResult) -> Mapping[str, Any]:
-    """What a tool said, as structure; nothing where it failed."""
+    """A tool's structured reply; empty if it failed."""
     if not isinstance(result, dict) or result.get("isError"):
         return {}
     reply = result.get("structuredContent")

@@ -1,9 +1,9 @@
-"""A person is asked through the host before more is submitted than they allow unasked.
+"""Asks a person through the host before more is submitted than they allow without asking.
 
-The question has no field: a yes, a no, or closed. What was asked comes back sealed by the SDK with
-a key of the state directory, for this tool and these arguments, and names one question of the
-store, which is about one job's writes at one price. A host may answer without asking anybody: the
-caps hold all the same.
+The question has no field: it is accepted, declined, or closed. Its state comes back sealed by the
+SDK with a key of the state directory, for this tool and these arguments, and names one question in
+the store, which is about one job's writes at one price. A host may answer without asking anybody:
+the caps apply all the same.
 """
 
 import logging
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _ANSWER_IN_THE_CALL = "2026-07-28"
-"""From this protocol version on the host makes the call again, with the answer."""
+"""From this protocol version on, the host makes the call again with the answer."""
 
 _QUESTION = "approval"
 _NO_FIELDS: dict[str, Any] = {"type": "object", "properties": {}}
@@ -45,7 +45,7 @@ Work = Callable[[], Awaitable[Reply]]
 
 
 class _StoredKeyCodec:
-    """The SDK's sealing under a key of the state directory, which is made when it is needed."""
+    """The SDK's sealing with a key of the state directory, which is created when needed."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -66,12 +66,12 @@ class _StoredKeyCodec:
 
 
 def request_state_security(home: Path) -> RequestStateSecurity:
-    """How what was asked is sealed: any server on this state directory can open it again."""
+    """How a question's state is sealed: any server on this state directory can open it."""
     return RequestStateSecurity(codec=_StoredKeyCodec(home), ttl=_ANSWER_SECONDS)
 
 
 async def record_answer(context: Ctx) -> None:
-    """Note the answer that came with the call, if one did."""
+    """Record the answer that came with the call, if there is one."""
     answer = (context.input_responses or {}).get(_QUESTION)
     question = context.request_state
     if question and isinstance(answer, ElicitResult):
@@ -79,16 +79,16 @@ async def record_answer(context: Ctx) -> None:
 
 
 async def elicit_approval(context: Ctx, error: DoublewordBatchError, again: Work) -> Reply:
-    """Ask the person; with a yes the call is made again.
+    """Ask the person; if they approve, the call is made again.
 
     Args:
-        context: of the call.
-        error: an `ApprovalError`: the question.
+        context: the call's context.
+        error: an `ApprovalError` with the question.
         again: makes the call.
 
     Returns:
-        The call's reply; the question, where the host brings its answer with another call; the
-        error, where the host cannot ask, or the answer was no.
+        The call's reply; the question, if the host returns its answer with another call; or the
+            error, if the host cannot ask or the person declined.
     """
     from doubleword_batch.library.approvals import ApprovalError
 
@@ -101,7 +101,7 @@ async def elicit_approval(context: Ctx, error: DoublewordBatchError, again: Work
     if (context.protocol_version or "") < _ANSWER_IN_THE_CALL:  # versions are dates
         is_answered = await _elicit_during_call(context, question, request)
         return await again() if is_answered else error_reply(error)
-    if _was_asked(context, question):  # and the person closed it: they are not asked for ever
+    if _was_asked(context, question):  # and the person closed it: do not ask forever
         return error_reply(error)
     return InputRequiredResult(
         input_requests={_QUESTION: ElicitRequest(params=request)}, request_state=question.id
@@ -111,7 +111,7 @@ async def elicit_approval(context: Ctx, error: DoublewordBatchError, again: Work
 async def _elicit_during_call(
     context: Ctx, question: "Approval", request: ElicitRequestFormParams
 ) -> bool:
-    """Ask while the call waits; whether there is an answer."""
+    """Ask while the call waits; returns whether there is an answer."""
     try:
         answer = await context.request_context.session.elicit_form(
             request.message, request.requested_schema, related_request_id=context.request_id
@@ -143,7 +143,7 @@ async def _record(context: Ctx, question: str, action: str) -> None:
         await JobApprovals(jobs).decide(
             question, "approved" if action == "accept" else "declined", "host"
         )
-    except DoublewordBatchError as error:  # the call says what is asked now
+    except DoublewordBatchError as error:  # the call reports the current question
         _log.info("An answer came too late: %s", error)
 
 

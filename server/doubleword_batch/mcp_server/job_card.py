@@ -1,7 +1,7 @@
-"""A job's card in the chat: one page for hosts that show MCP Apps; all others see nothing of it.
+"""A job's card in the chat: a page for hosts that show MCP Apps; other hosts never see it.
 
-The page asks for no other host and loads nothing: its style and script are the only ones that its
-policy names. It calls the tools that the agent calls, through the host.
+The page contacts no other host and loads nothing: its policy allows only its own style and script.
+It calls the same tools as the agent, through the host.
 """
 
 import base64
@@ -20,7 +20,7 @@ _SECTIONS = {"tools/list": "tools", "resources/list": "resources"}
 
 
 def job_card() -> Apps:
-    """The extension that gives the page to hosts that ask for it."""
+    """The extension that offers the page to hosts that ask for it."""
     apps = Apps()
     apps.add_html_resource(
         CARD_URI,
@@ -34,7 +34,7 @@ def job_card() -> Apps:
 
 
 def page() -> str:
-    """The page, with a policy that lets its own style and script run and nothing else."""
+    """The page, with a policy that allows only its own style and script."""
     text = files("doubleword_batch.mcp_server").joinpath("job_card.html").read_text("utf-8")
     policy = ["default-src 'none'"]
     for kind, content in _BLOCK.findall(text):

@@ -89,7 +89,7 @@ def _hints(
     destructive: bool = False,
     idempotent: bool = False,
 ) -> ToolAnnotations:
-    """Annotations, without what equals the protocol's default or means nothing for a reader."""
+    """Annotations, without those that equal the protocol's default or tell a reader nothing."""
     return ToolAnnotations(
         read_only_hint=read_only or None,
         destructive_hint=None if destructive or read_only else False,
@@ -101,7 +101,7 @@ _TOOLS = (
     ("create_batch_file", tools.create_batch_file, _hints(idempotent=True)),
     ("upload", tools.upload, _hints(idempotent=True)),
     ("create_batch", tools.create_batch, _hints(idempotent=True)),
-    # It may send a round of a cascade that was agreed to with create_batch.
+    # It may send a round of a cascade that was approved with create_batch.
     ("get_status", tools.get_status, _hints()),
     (
         "fetch_results",
@@ -125,7 +125,7 @@ class BatchServer(MCPServer[Jobs]):
     Args:
         tools: the tools that hosts see.
         unusable: the error that every call returns; None if the settings can be used.
-        options: of `MCPServer`.
+        options: those of `MCPServer`.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class BatchServer(MCPServer[Jobs]):
         """Call a tool; expected failures become readable results, bugs stay masked and logged."""
         try:
             return await self._answer(name, arguments, context)
-        except (OSError, ToolError) as error:  # a module may be what could not be opened
+        except (OSError, ToolError) as error:  # the file that could not be opened may be a module
             if _is_out_of_files(error) or _is_out_of_files(error.__cause__):
                 return error_reply(_TOO_MANY_FILES)
             raise
@@ -201,7 +201,7 @@ class BatchServer(MCPServer[Jobs]):
     async def read_resource(
         self, uri: "AnyUrl | str", context: Context[Jobs, Any] | None = None
     ) -> "Iterable[ReadResourceContents] | InputRequiredResult":
-        """Read a resource; of what is not there the error says where jobs and answers are."""
+        """Read a resource; there are none, so the error says where jobs and answers are."""
         try:
             return await super().read_resource(uri, context)
         except ResourceNotFoundError:
@@ -239,8 +239,8 @@ def build_server(
     """The MCP server for these settings; nothing is opened before a tool is called.
 
     Args:
-        settings: with `read_only`, the tools that write are not registered. An error in their
-            place is what every call returns.
+        settings: with `read_only`, the tools that write are not registered. If an error is given
+            instead, every call returns it.
         max_retry_seconds: see `Jobs`.
     """
     if isinstance(settings, ConfigError):
@@ -273,7 +273,7 @@ def build_server(
 async def _open_jobs(
     settings: Settings, max_retry_seconds: float, channel: "Channel | None"
 ) -> AsyncGenerator[Jobs]:
-    """The jobs that the tools work on, and what goes on beside the calls while they are open."""
+    """The jobs that the tools work on, and the background tasks while they are open."""
     roots = Roots(settings.roots, state_directory=settings.home, is_for_agent=True)
     jobs = Jobs(settings, roots=roots, max_retry_seconds=max_retry_seconds)
     try:
@@ -287,7 +287,7 @@ async def _open_jobs(
                 yield jobs
             finally:
                 background.cancel_scope.cancel()
-    finally:  # once nothing in the background can open anything more
+    finally:  # once no background task can open anything any more
         with anyio.CancelScope(shield=True):
             await jobs.close()
 
@@ -302,14 +302,14 @@ async def _watch_ends(jobs: Jobs) -> None:
     """Watch for the ends of jobs; a failure ends the watching, not the server."""
     try:
         await jobs.watch_ends()
-    except Exception as error:  # noqa: BLE001  # the next call of a tool says the same, readably
+    except Exception as error:  # noqa: BLE001  # the next tool call reports the same, readably
         _log.info("The ends of jobs cannot be watched: %s", error)
 
 
 def _tool(name: str, function: Callable[..., Any], annotations: ToolAnnotations) -> Tool:
     """A tool with a small and strict definition: no titles, no null defaults, no unknown arguments.
 
-    The SDK has no option for this; it documents a tool's metadata as read live.
+    The SDK has no option for this, but documents that a tool's metadata is read live.
     """
     tool = Tool.from_function(function, name=name, annotations=annotations)
     tool.parameters = _argument_schema(tool.parameters)
@@ -319,14 +319,14 @@ def _tool(name: str, function: Callable[..., Any], annotations: ToolAnnotations)
 
 
 class _Arguments(FuncMetadata):
-    """A tool's arguments, in which a text stays one although it reads as JSON.
+    """A tool's arguments, in which text that looks like JSON stays text where text is expected.
 
-    The SDK parses such a text for the hosts that send objects and lists as texts; where only a text
-    belongs, as for `source` and `system`, it is what was meant.
+    The SDK parses such text for hosts that send objects and lists as text; for arguments that only
+    take text, such as `source` and `system`, the text itself is meant.
     """
 
     def pre_parse_json(self, data: dict[str, Any]) -> dict[str, Any]:
-        """The arguments, with objects and lists for texts of them where they belong."""
+        """The arguments, with JSON text turned into objects and lists where those are expected."""
         parsed = super().pre_parse_json(data)
         for name, field in self.arg_model.model_fields.items():
             is_for_text = set(get_args(field.annotation)) == {str, type(None)}
@@ -338,7 +338,7 @@ class _Arguments(FuncMetadata):
 def _result_schema(tool: str) -> dict[str, Any]:
     """The output schema of a tool: the fields that programs rely on; others may come and go.
 
-    None is required: hosts check errors against the same schema, and an error has none of them.
+    No field is required: hosts check errors against the same schema, and errors have none of them.
     """
     names = [*_RESULT_FIELDS[tool].split(), "provider", "next"]
     return {
@@ -348,7 +348,7 @@ def _result_schema(tool: str) -> dict[str, Any]:
 
 
 def _argument_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """A tool's input schema, made strict and without what costs tokens and says nothing.
+    """A tool's input schema, made strict and without parts that only cost tokens.
 
     Titles, `anyOf [X, null]` and defaults are dropped: an optional argument is simply not required.
     """

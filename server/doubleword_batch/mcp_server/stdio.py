@@ -21,23 +21,23 @@ _NO_MESSAGE = re.compile(rb"^(?![ \t\r]*[\[{]).*\n", re.MULTILINE)
 
 _HIGH, _LOW, _HEX = rb"u[dD][89abAB]", rb"u[dD][c-fC-F]", rb"[0-9a-fA-F]"
 _ESCAPE = re.compile(
-    # of a block's end: what may go on in the next one, as a whole half does
+    # at a block's end: what may continue in the next one, as the first half of a pair does
     rb"(?P<unfinished>\\(?:u(?:[dD](?:[89a-fA-F](?:%(x)s)?)?)?)?\Z"
     rb"|\\%(high)s%(x)s{2}(?:\\(?:u(?:[dD](?:[c-fC-F](?:%(x)s)?)?)?)?)?\Z)"
     rb"|\\%(high)s%(x)s{2}\\%(low)s%(x)s{2}"
     rb"|(?P<half>\\u[dD][89a-fA-F]%(x)s{2})"
-    rb"|\\."  # any other, so that the second of two backslashes begins none
+    rb"|\\."  # any other escape, so that the second of two backslashes does not begin one
     % {b"high": _HIGH, b"low": _LOW, b"x": _HEX},
     re.DOTALL,
 )
 
 
 def serve(settings: Settings | ConfigError) -> None:
-    """Answer MCP requests on stdin and stdout until the host closes them, or by a signal.
+    """Answer MCP requests on stdin and stdout until the host closes them or a signal arrives.
 
     Args:
         settings: `log_level` is the level of the log on stderr; or the error that explains why
-            there are none.
+            there are no settings.
     """
     level = settings.log_level if isinstance(settings, Settings) else "warning"
     logging.basicConfig(
@@ -49,22 +49,21 @@ def serve(settings: Settings | ConfigError) -> None:
     try:
         build_server(settings).run("stdio")
     except* (BrokenPipeError, ConnectionResetError):
-        # The host is gone: nobody reads what stdout still holds, and flushing it at exit would
-        # fail.
+        # The host is gone: nobody reads what is left in stdout, and flushing it at exit would fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class MessageFilter:
-    """Leaves out lines that are not messages: the SDK takes time over each, as over an error.
+    """Drops lines that are not messages: the SDK handles each as an error, which takes time.
 
-    A message is an object or an array of them; what is blank or begins otherwise is none.
+    A message is an object or an array of objects; blank lines and all others are not.
     """
 
     def __init__(self) -> None:
         self._is_inside = False
 
     def of(self, block: bytes) -> bytes:
-        """A block of what the host sent without such lines, as far as they lie in it whole."""
+        """A block from the host without such lines, as far as the block has them whole."""
         begin = block.find(b"\n") + 1 if self._is_inside else 0
         if self._is_inside and not begin:
             return block
@@ -73,10 +72,10 @@ class MessageFilter:
 
 
 def _relayed_stdin() -> Callable[[], None]:
-    """Put a pipe of our own before stdin; returns what ends it.
+    """Put our own pipe before stdin; returns the function that ends it.
 
-    The SDK reads in a thread that only the end of its input ends, and the interpreter waits for
-    that thread: without this, an interrupt would hang until the host closes its side.
+    The SDK reads in a thread that ends only with its input, and the interpreter waits for that
+    thread: without this, an interrupt would hang until the host closes its side.
     """
     host = os.dup(0)
     reading, writing = os.pipe()
@@ -85,7 +84,7 @@ def _relayed_stdin() -> Callable[[], None]:
     pipe = io.FileIO(writing, "wb")
 
     def relay() -> None:
-        with suppress(OSError, ValueError), pipe:  # closed by a signal meanwhile
+        with suppress(OSError, ValueError), pipe:  # closed by a signal in the meantime
             messages, characters = MessageFilter(), SurrogateFilter()
             while block := os.read(host, _BLOCK_BYTES):
                 left = memoryview(characters.of(messages.of(block)))
@@ -98,11 +97,11 @@ def _relayed_stdin() -> Callable[[], None]:
 
 
 def _end_at_last(code: int) -> None:
-    """End the process some seconds from now, whatever its threads are at then.
+    """End the process some seconds from now, whatever its threads are doing then.
 
-    The interpreter waits for threads, and one may be busy for minutes: with a pattern over a large
-    disk, with a prompt of a hundred thousand values. Nothing that was kept needs such an end: what
-    is on the disk is whole at every moment, as after a kill.
+    The interpreter waits for threads, and a thread may be busy for minutes: with a pattern over a
+    large disk, or a prompt with a hundred thousand values. Stored data is safe: the disk is
+    consistent at every moment, as after a kill.
     """
     timer = threading.Timer(_END_SECONDS, os._exit, (code,))
     timer.daemon = True
@@ -110,15 +109,15 @@ def _end_at_last(code: int) -> None:
 
 
 def _end_by_signal(end: Callable[[], None]) -> None:
-    """Call `end` on SIGINT or SIGTERM, also while the main thread waits for its next event.
+    """Call `end` on SIGINT or SIGTERM, even while the main thread waits for its next event.
 
-    A handler in Python runs in the main thread between two steps. A signal that comes after the
-    last step before a wait, or to another thread, would be handled after the wait only, which ends
-    with the host's next message; so a thread reads what Python writes at the signal itself.
+    A Python handler runs in the main thread between two steps. A signal that comes after the last
+    step before a wait, or to another thread, would only be handled after the wait, which ends with
+    the host's next message; so a thread reads what Python writes when the signal arrives.
     """
 
     def stop(number: int, _frame: FrameType | None = None) -> None:
-        signal.signal(number, signal.SIG_DFL)  # a second one does not wait
+        signal.signal(number, signal.SIG_DFL)  # a second signal does not wait
         begin(number)
 
     def begin(number: int) -> None:
@@ -131,7 +130,7 @@ def _end_by_signal(end: Callable[[], None]) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    if sys.platform != "win32":  # there asyncio's loop has the only such descriptor
+    if sys.platform != "win32":  # on Windows, asyncio's loop uses the only such descriptor
         signals, writing = os.pipe()
         os.set_blocking(writing, False)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -139,18 +138,18 @@ def _end_by_signal(end: Callable[[], None]) -> None:
 
 
 class SurrogateFilter:
-    """Mends half characters in blocks of a stream of JSON lines, wherever the blocks are cut.
+    """Repairs lone surrogates in blocks of a stream of JSON lines, wherever the blocks are cut.
 
-    Hosts send them, and the SDK answers no message that has one: a text that JavaScript cut within
-    an emoji is valid JSON with one half of a surrogate pair in an escape. It becomes U+FFFD here,
-    before anything reads the message.
+    Hosts send them, and the SDK does not answer a message that has one: a text that JavaScript cut
+    inside an emoji is valid JSON with half of a surrogate pair in an escape. It becomes U+FFFD
+    here, before anything reads the message.
     """
 
     def __init__(self) -> None:
         self._held = b""
 
     def of(self, block: bytes) -> bytes:
-        """The next bytes to pass on; an escape that may go on in the next block is held back."""
+        """The next bytes to pass on; an escape that may continue in the next block is held back."""
         data, self._held = self._held + block, b""
         return _ESCAPE.sub(self._mended, data) if b"\\" in data else data
 

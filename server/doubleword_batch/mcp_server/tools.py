@@ -1,6 +1,6 @@
-"""The eight tools, as plain functions: names, parameters and descriptions that an agent sees.
+"""The eight tools as plain functions: names, parameters and descriptions that an agent sees.
 
-Each returns a small report; expected failures are raised and become readable in `server.py`.
+Each returns a small report; `server.py` turns expected failures into readable errors.
 """
 
 from typing import Annotated, Any, Literal
@@ -20,7 +20,7 @@ Wait = Annotated[float, Field(description="wait inside the call, at most 45", ge
 
 
 def _texts(given: object) -> object:
-    """One text, or several with commas between them, as a list."""
+    """A text, or several separated by commas, as a list."""
     if not isinstance(given, str):
         return given
     return [word for part in given.split(",") if (word := part.strip())]
@@ -88,7 +88,7 @@ async def upload(
 ) -> CallToolResult:
     """Validate and upload request files without starting them. Optional: create_batch uploads too."""  # noqa: E501  # one line for the agent
     if (job is None) == (path is None):
-        raise InputError("Give job or path: one of the two, and not both.")
+        raise InputError("Give either job or path, not both.")
     jobs = _jobs(ctx)
     return reply(
         await with_progress(

@@ -1,6 +1,6 @@
-"""What an agent reads when it asks for what is not there, with the call that was meant.
+"""Explains to an agent what is wrong with a call, with the call it probably meant.
 
-That is a tool, a resource, a prompt, or an argument that the tool does not have or does not take.
+For an unknown tool, resource, prompt or argument, or an argument with an unsuitable value.
 """
 
 import difflib
@@ -44,12 +44,12 @@ def unknown_arguments(
 ) -> InputError:
     """An error for arguments that the tool does not have: a misspelt one must not be ignored.
 
-    Where every one of them has a place, `next` is the call with all of them there.
+    If all of them belong somewhere, `next` is the corrected call.
 
-    Args:
+    tool: its name.
         tool: its name.
         given: the arguments of the call.
-        tools: the arguments that each tool has.
+        tools: the arguments of each tool.
     """
     from doubleword_batch.jobs.build_request import OPTIONS
 
@@ -77,7 +77,7 @@ def unknown_arguments(
 
 
 def _of_several(hint: str, name: str, unknown: Sequence[str]) -> str:
-    """The hint; of several names it says for which of them an argument is meant."""
+    """The hint; if there are several names, it says which one is meant."""
     is_clear = len(unknown) == 1 or not hint.endswith("?")
     return hint if is_clear else f"{hint.removesuffix('?')} for {_shown(name)}?"
 
@@ -89,7 +89,7 @@ def _shown(name: str) -> str:
 def boolean_given_as_number(
     given: dict[str, Any], properties: Mapping[str, Mapping[str, Any]]
 ) -> InputError | None:
-    """An error for true or false where a number belongs, which would count as 1 or 0."""
+    """An error for true or false in place of a number, where it would count as 1 or 0."""
     kinds = {"integer": "a whole number", "number": "a number"}
     for name, value in given.items():
         kind = kinds.get(properties.get(name, {}).get("type", ""))
@@ -144,12 +144,12 @@ def _is_short(call: dict[str, Any]) -> bool:
 
 
 def _is_a_kind(step: int | str) -> bool:
-    """Whether a step names one of several kinds that a value may have, and no place in it."""
+    """Whether a step names one of several types a value may have, rather than a place in it."""
     return isinstance(step, str) and ("[" in step or step in {"str", "int", "float", "bool"})
 
 
 def _must_be(problem: "ErrorDetails") -> str:
-    """What pydantic says of a value, in words for who has to write it."""
+    """What pydantic says about a value, worded for the agent who has to write it."""
     told = _MUST_BE.get(problem["type"])
     if told is not None:
         return told
@@ -160,9 +160,9 @@ def _must_be(problem: "ErrorDetails") -> str:
     return f"must be {message}" if message != problem["msg"] else message
 
 
-# Which argument is meant by a name that a tool does not have, and where its value belongs
+# Which argument is meant by an unknown name, and where its value belongs
 
-_ALIKE = 0.76  # from which on two names count as one that is misspelt
+_ALIKE = 0.76  # similarity from which one name counts as the other misspelt
 
 _MEANT = {
     "source": "input input_path input_file input_csv file file_path filepath filename file_name "
@@ -199,7 +199,7 @@ _MEANT = {
     "causes": "cause outcomes errors error reason reasons status",
     "path": "file source filename file_path input_file input",
 }
-"""The words that people and models use for an argument; which of them a tool has decides."""
+"""Words that people and models use for an argument; which ones apply depends on the tool."""
 
 _OPTION_MEANT = {
     "name": "job_name job_id job",
@@ -234,8 +234,8 @@ class Place:
     """Where a value belongs.
 
     Attributes:
-        arguments: of this tool, with the value in them; None where it has no place there.
-        hint: what to say of it; "" where nothing is known.
+        arguments: the tool's arguments with the value in them; None if it does not belong there.
+        hint: what to say about it; "" if nothing is known.
     """
 
     arguments: dict[str, Any] | None
@@ -247,15 +247,15 @@ class Tools:
     """The arguments of the tools, and the options of a build.
 
     Attributes:
-        arguments: by the name of each tool.
-        options: what the argument `options` may hold.
+        arguments: by the tool's name.
+        options: the keys that the argument `options` may have.
     """
 
     arguments: Mapping[str, Sequence[str]]
     options: Sequence[str] = field(default_factory=tuple)
 
     def place_of(self, tool: str, name: str, value: Any, given: Mapping[str, Any]) -> Place:
-        """Where a value belongs that was given under a name which the tool does not have."""
+        """Where a value belongs that was given under a name that the tool does not have."""
         known = self.arguments.get(tool, ())
         word = snake_case(name)
         inside = self._inside(word, value, known)
@@ -287,7 +287,7 @@ class Tools:
         return Place({"options": {option: value}}, f"{word} goes into options{as_what}.")
 
     def _elsewhere(self, tool: str, word: str) -> str:
-        """What to say of an argument that another tool has."""
+        """What to say about an argument that another tool has."""
         for other, arguments in self.arguments.items():
             if other == tool:
                 continue
@@ -301,7 +301,7 @@ class Tools:
 
 
 def _meant(word: str, value: Any, known: Sequence[str], given: Mapping[str, Any]) -> str | None:
-    """The argument of a tool that a word stands for; one that was given already comes last."""
+    """The tool's argument that a word stands for; preferably one that is not given already."""
     if word in known:
         return word
     free = [name for name in known if name not in given]

@@ -1,5 +1,5 @@
-// What the pages do beyond links and forms. Every part that comes from the server is a fragment of
-// HTML in which all data is escaped; it is parsed without running anything, and put in place.
+// What the pages do beyond links and forms. Every part from the server is a fragment of HTML in which
+// all data is escaped; it is parsed without running anything, and inserted.
 
 const pageToken = document.querySelector('meta[name="page-token"]')?.content ?? "";
 const lost = document.getElementById("lost");
@@ -18,7 +18,7 @@ function put(element, html) {
   prepare(element);
 }
 
-// Parts that come after the page, and times in the person's own zone.
+// Parts that are loaded after the page, and times in the person's own zone.
 
 function prepare(root) {
   for (const time of root.querySelectorAll("time[datetime]")) {
@@ -59,7 +59,7 @@ async function loadNext() {
   }
 }
 
-// Live parts: the server tells what changed, and that part is fetched again.
+// Live parts: the server says what changed, and that part is fetched again.
 
 async function refresh(element) {
   if (element.contains(document.activeElement) && document.activeElement.matches("input, textarea, select")) {
@@ -69,7 +69,7 @@ async function refresh(element) {
     const part = await fetchPart(element.dataset.live);
     if (part.ok || part.status < 500) put(element, part.text);
   } catch {
-    // the events say when the server is there again
+    // the events will say when the server is back
   }
 }
 
@@ -95,7 +95,7 @@ function listen() {
     try {
       const response = await fetch("/parts/jobs", { headers: { "x-fragment": "1" } });
       if (response.ok) return listen();
-      put(lost, await response.text()); // the cookie's week is over
+      put(lost, await response.text()); // the cookie has expired
     } catch {
       setTimeout(askAgain, 3000);
     }
@@ -127,7 +127,7 @@ document.addEventListener("click", (event) => {
   if (event.target === drawer) drawer.close();
 });
 
-// Forms: one press is one press, and what cannot be taken back is asked first.
+// Forms: they are sent only once, and what cannot be undone is confirmed first.
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
@@ -144,7 +144,7 @@ window.addEventListener("pageshow", () => {
   document.querySelectorAll("button:disabled").forEach((button) => (button.disabled = false));
 });
 
-// Keys: data-key presses what carries it, outside of fields.
+// Keys: data-key clicks the element that has it, except while typing in a field.
 
 document.addEventListener("keydown", (event) => {
   const field = event.target.closest("input, textarea, select");
@@ -165,7 +165,7 @@ const drop = document.getElementById("drop");
 
 async function take(file) {
   const note = document.getElementById("drop-note");
-  note.textContent = `Taking ${file.name} …`;
+  note.textContent = `Uploading ${file.name} …`;
   try {
     const options = [...document.querySelectorAll("[name^=read_]")].map((e) => [e.name, e.value]);
     const response = await fetch(`/new/file?${new URLSearchParams(options)}`, {
@@ -202,7 +202,7 @@ if (drop) {
   });
 }
 
-// New job: the prompt on real rows while it is written.
+// New job: the prompt rendered for real rows while it is written.
 
 const draft = document.getElementById("draft");
 
