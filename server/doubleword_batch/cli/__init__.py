@@ -39,14 +39,14 @@ def _stdin_is_terminal() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()  # pyright: ignore[reportUnnecessaryComparison]  # None under pythonw
 
 
-# The process's own streams: UTF-8 in files and pipes, one error for a reader that has gone
+# The process's own streams: UTF-8 in files and pipes, and one error for a reader that is gone
 
 
 def _prepare_streams() -> None:
     """Make stdout and stderr the same on every system, before anything is written.
 
-    What is not a terminal gets UTF-8, unless PYTHONIOENCODING says otherwise: Windows would write
-    its old encoding, and lose what that does not have.
+    Unless PYTHONIOENCODING says otherwise, everything but a terminal gets UTF-8: Windows would use
+    its old encoding, and lose the characters that it lacks.
     """
     sys.stdout = _prepared(sys.stdout)
     sys.stderr = _prepared(sys.stderr)
@@ -56,7 +56,7 @@ def _prepared(stream: TextIO) -> TextIO:
     if not _is_text_file(stream) or stream.isatty():
         return stream
     if "PYTHONIOENCODING" not in os.environ:
-        stream.reconfigure(encoding="utf-8", errors=stream.errors)  # which it would forget
+        stream.reconfigure(encoding="utf-8", errors=stream.errors)  # which would be reset
     with suppress(OSError):
         if sys.platform == "win32" and stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
             return piped(stream)
@@ -64,12 +64,12 @@ def _prepared(stream: TextIO) -> TextIO:
 
 
 def _is_text_file(stream: TextIO) -> "TypeGuard[io.TextIOWrapper[Any]]":
-    """Not None, as under pythonw, nor what a test put there."""
+    """Whether it is one, and not None, as under pythonw, or an object of a test."""
     return isinstance(stream, io.TextIOWrapper)
 
 
 def piped(stream: "io.TextIOWrapper[Any]") -> "io.TextIOWrapper[Any]":
-    """The stream of a pipe on Windows: a closed one raises BrokenPipeError, as elsewhere."""
+    """The stream of a pipe on Windows: if closed, it raises BrokenPipeError, as elsewhere."""
     stream.flush()
     return io.TextIOWrapper(
         io.BufferedWriter(_Pipe(stream.fileno(), "wb", closefd=False)),

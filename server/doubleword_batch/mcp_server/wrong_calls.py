@@ -46,7 +46,7 @@ def unknown_arguments(
 
     If all of them belong somewhere, `next` is the corrected call.
 
-    tool: its name.
+    Args:
         tool: its name.
         given: the arguments of the call.
         tools: the arguments of each tool.
@@ -331,12 +331,12 @@ def unknown_tool(
     offered: Mapping[str, Sequence[str]],
     writing: Sequence[str],
 ) -> DoublewordBatchError:
-    """The error for a tool that is not there; `next` is the call with the name that was meant.
+    """The error for an unknown tool; `next` is the call with the name that was meant.
 
     Args:
         name: as it was called.
         given: the arguments of the call.
-        offered: the arguments of each tool that there is.
+        offered: the arguments of each tool of this server.
         writing: the tools that a server has unless it was started read-only.
     """
     hint = f"The tools are: {', '.join(offered)}."
@@ -361,7 +361,7 @@ def unknown_tool(
 
 
 def unknown_resource(uri: str) -> MCPError:
-    """The error for a resource that is not there: jobs and their answers are no resources."""
+    """The error for a resource: jobs and their answers are not resources."""
     return _not_there("resource", uri, {"uri": uri})
 
 
