@@ -202,7 +202,7 @@ def test_says_in_one_line_what_is_wrong_with_a_table(run, work, case):
         (["--prompt", "x", "--schema", "{"], "--schema is not JSON"),
         (["--prompt", "x", "--schema", "nowhere.json"], "cannot be read"),
         (["--prompt", "@nowhere.txt"], "cannot be read"),
-        (["--prompt", "x", "--output", "t.csv"], "is there already"),
+        (["--prompt", "x", "--output", "t.csv"], "is one of the files that are read"),
     ],
 )
 def test_refuses_options_that_no_row_could_make_right(run, work, options, words):

@@ -67,7 +67,8 @@ def main() -> Exit:
     made = _from_table(options, limits) if options.table else _from_list(options)
     rows = written = body_bytes = skipped = blank = 0
     first = b""
-    with PartFiles(Path(options.output), limits, overwrite=options.overwrite) as parts:
+    output, inputs = Path(options.output), _inputs(options)
+    with PartFiles(output, limits, overwrite=options.overwrite, inputs=inputs) as parts:
         for rows, request in enumerate(made, 1):
             if request is None:
                 blank += 1
@@ -91,6 +92,13 @@ def main() -> Exit:
     say(f"{written} requests of {rows} rows, about {body_bytes // _BYTES_PER_TOKEN} input tokens")
     say(one_line(f"the first: {first.decode()[:_SHOWN_CHARACTERS].strip()}"))
     return Exit.INCOMPLETE if skipped else Exit.DONE
+
+
+def _inputs(options: argparse.Namespace) -> list[Path]:
+    """The files that are read, as far as these are ones."""
+    texts = (text for text in (options.prompt, options.system) if text and text.startswith("@"))
+    named = (options.table, options.requests, options.schema, *(text[1:] for text in texts))
+    return [Path(name) for name in named if name]
 
 
 def _from_table(options: argparse.Namespace, limits: Limits) -> Iterator[tuple[bytes, int] | None]:

@@ -24,7 +24,7 @@ from batchkit.api import Api
 from batchkit.backoff import TimeLimit
 from batchkit.cli import Exit, run_script, script_parser, seconds, usd
 from batchkit.journal import locked
-from batchkit.run import Run, RunOptions
+from batchkit.run import Run, RunOptions, refuse_shared_results
 from batchkit.settings import read_settings
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def main() -> Exit:
         paths = [Path(file) for file in options.files]
         for path in paths:
             locks.enter_context(locked(path))
+        refuse_shared_results(paths)
         run_options = RunOptions(options.window, options.max_cost, options.poll, options.in_doubt)
         runs = [Run(api, settings, path, run_options) for path in paths]
         for run in runs:

@@ -19,7 +19,7 @@ sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # which `python3 -I` leaves out
 
 from batchkit.answer_table import answer_table, asked_by, in_source_order
-from batchkit.atomic_files import write_whole
+from batchkit.atomic_files import check_output, write_whole
 from batchkit.cli import (
     OFFLINE,
     Exit,
@@ -53,11 +53,11 @@ _SAMPLE_CHARACTERS = 160
 def main() -> Exit:
     """Read, count, show, and write what was asked for."""
     options = _parser().parse_args()
-    for path in (options.table, options.retry):
-        if path is not None and path.exists() and not options.overwrite:
-            raise ScriptError(
-                Exit.INPUT, f"{quoted(str(path))} is there already.", "Use --overwrite."
-            )
+    inputs = [*options.results, *options.requests, *filter(None, [options.source])]
+    for path in filter(None, (options.table, options.retry)):
+        check_output(path, inputs, overwrite=options.overwrite)
+    if options.table and options.table == options.retry:
+        raise ScriptError(Exit.INPUT, "--table and --retry name one file.", "Give two names.")
     if options.retry is not None and not options.requests:
         raise ScriptError(Exit.USAGE, "--retry needs --requests.", "See --help.")
     if options.source is not None and options.table is None:

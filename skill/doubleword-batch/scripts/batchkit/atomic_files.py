@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import stat
 import time
+import zlib
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -83,36 +85,146 @@ def check_name(path: Path) -> None:
         )
 
 
+def check_output(path: Path, inputs: Iterable[Path] = (), *, overwrite: bool) -> None:
+    """Refuse a file that cannot be written or must not be, before any work is done for it.
+
+    Args:
+        path: the file to write.
+        inputs: files that are read for it.
+        overwrite: whether a file that is there may be replaced.
+
+    Raises:
+        ScriptError: one of these.
+    """
+    refuse_target(path, inputs, overwrite=overwrite)
+    check_can_write(path)
+
+
+def refuse_target(path: Path, inputs: Iterable[Path] = (), *, overwrite: bool) -> None:
+    """Refuse what is no file's name, or the name of what must stay; arguments as `check_output`."""
+    check_name(path)
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _no_output(path, error) from None
+    if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
+        why, hint = "is not a regular file", "Give another name."
+    elif any(_is_same(path, each) for each in inputs):
+        why, hint = "is one of the files that are read", "Give another name."
+    elif overwrite:
+        return
+    else:
+        why, hint = "is there already", "Give another name, or --overwrite to replace it."
+    raise ScriptError(Exit.INPUT, f"{quoted(str(path))} {why}; nothing was written.", hint)
+
+
+def check_can_write(path: Path) -> None:
+    """Refuse a file that cannot be created where it is to be, or under its name."""
+    try:
+        with suppress(FileNotFoundError):
+            path.lstat()  # the name may be too long
+        with open(unfinished(path), "xb", opener=private):
+            pass
+        unfinished(path).unlink()
+    except OSError as error:
+        raise _no_output(path, error) from None
+
+
+def _no_output(path: Path, error: OSError) -> ScriptError:
+    return ScriptError(
+        Exit.INPUT,
+        f"{quoted(str(path))} cannot be written: {error.strerror}.",
+        "Give a shorter name, or a folder that exists and may be written to.",
+    )
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False
+
+
+_PROCESS = secrets.token_hex(8)
+_SHOWN_CHARACTERS = 24
+_LEFT_AFTER_SECONDS = 3600
+
+
 def unfinished(path: Path) -> Path:
-    """The name of a file while it is being written."""
-    return path.with_name(path.name + ".part")
+    """The name of a file while this process writes it; no other process has the same."""
+    return path.with_name(f"{_unfinished_name(path)}{_PROCESS}.part")
+
+
+def _unfinished_name(path: Path) -> str:
+    """How it begins; short enough for every file whose own name is not too long."""
+    name = path.name.encode(errors="surrogatepass")
+    return f".{path.name[:_SHOWN_CHARACTERS]}.{zlib.crc32(name):08x}."
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what processes that were killed an hour ago left of this file."""
+    begins = _unfinished_name(path)
+    with suppress(OSError):
+        for each in path.parent.iterdir():
+            if each.name.startswith(begins) and each.name.endswith(".part"):
+                with suppress(OSError):
+                    if time.time() - each.lstat().st_mtime > _LEFT_AFTER_SECONDS:
+                        each.unlink()
 
 
 @contextmanager
 def being_written(path: Path) -> Iterator[BinaryIO]:
-    """Open the unfinished file of `path`; `publish` gives it its name, an error removes it."""
+    """Open the unfinished file of `path`; `publish` gives it its name, an error removes it.
+
+    Raises:
+        ScriptError: the disk does not take it.
+    """
     check_name(path)
+    _remove_leftovers(path)
     part = unfinished(path)
-    part.unlink(missing_ok=True)  # what a killed process left
     try:
         with open(part, "xb", opener=private) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        if error.filename not in (None, str(part)):
+            raise  # what was read for it
+        raise _not_written(path, error) from None
     except BaseException:
         part.unlink(missing_ok=True)
         raise
 
 
 def publish(path: Path) -> None:
-    """Give a finished file its name, durably; a file of that name is replaced."""
-    _rename(unfinished(path), path)
+    """Give a finished file its name, durably; a file of that name is replaced.
+
+    Raises:
+        ScriptError: it cannot have that name.
+    """
+    try:
+        _rename(unfinished(path), path)
+    except OSError as error:
+        raise _not_written(path, error) from None
+    finally:
+        unfinished(path).unlink(missing_ok=True)
     with suppress(OSError):  # Windows does not open folders
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _not_written(path: Path, error: OSError) -> ScriptError:
+    return ScriptError(
+        Exit.STATE,
+        f"{quoted(str(path))} could not be written: {error.strerror or error}.",
+        "See that its folder may be written to and has space, then run the same command again.",
+    )
 
 
 def _rename(part: Path, path: Path) -> None:
@@ -162,16 +274,18 @@ class PartFiles:
     Leaving the context without that leaves nothing behind.
     """
 
-    def __init__(self, first: Path, limits: Limits, *, overwrite: bool) -> None:
+    def __init__(
+        self, first: Path, limits: Limits, *, overwrite: bool, inputs: Iterable[Path] = ()
+    ) -> None:
         self._first = first
+        self._inputs = list(inputs)
         self._limits = limits
         self._overwrite = overwrite
         self._open = ExitStack()
         self._stream: BinaryIO | None = None
         self._lines = self._bytes = 0
         self.paths: list[Path] = []
-        check_name(first)
-        self._refuse_to_replace([first])
+        check_output(first, self._inputs, overwrite=overwrite)
 
     def __enter__(self) -> PartFiles:  # noqa: PYI034  # Self is not in Python 3.9
         return self
@@ -182,9 +296,11 @@ class PartFiles:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._open.close()
-        for path in self.paths:
-            unfinished(path).unlink(missing_ok=True)
+        try:
+            self._open.close()
+        finally:
+            for path in self.paths:
+                unfinished(path).unlink(missing_ok=True)
 
     def write(self, line: bytes) -> None:
         """Append a line, in a new file where the limits want one."""
@@ -199,7 +315,8 @@ class PartFiles:
     def publish(self) -> None:
         """Finish the last file and give all of them their names."""
         self._open.close()
-        self._refuse_to_replace(self.paths)
+        for path in self.paths:
+            refuse_target(path, self._inputs, overwrite=self._overwrite)
         self._refuse_leftovers()
         for path in self.paths:
             publish(path)
@@ -210,18 +327,10 @@ class PartFiles:
         path = self._first
         if number > 1:
             path = path.with_name(f"{path.stem}-{number:04}{path.suffix}")
+            refuse_target(path, self._inputs, overwrite=self._overwrite)
         self.paths.append(path)
         self._stream = self._open.enter_context(being_written(path))
         self._lines = self._bytes = 0
-
-    def _refuse_to_replace(self, paths: list[Path]) -> None:
-        for path in paths:
-            if path.exists() and not self._overwrite:
-                raise ScriptError(
-                    Exit.INPUT,
-                    f"{quoted(str(path))} is there already; nothing was written.",
-                    "Give another --output, or --overwrite to replace it.",
-                )
 
     def _refuse_leftovers(self) -> None:
         """A part of an earlier, longer build would pass for one of this build."""

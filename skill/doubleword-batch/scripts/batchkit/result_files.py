@@ -26,6 +26,11 @@ _MOST_REPEATED = 3  # a line may come again where the server's lines have moved
 _SPARE_LINES = 1000
 
 
+def gathering(path: Path) -> Path:
+    """Where the lines of a result file are until they are all there."""
+    return path.with_name(path.name + ".reading")
+
+
 class LineFile:
     """One result file on its way here.
 
@@ -43,7 +48,7 @@ class LineFile:
         self.path = path
         self._is_passing = is_passing
         self._most_lines = requests * _MOST_REPEATED + _SPARE_LINES
-        self._gathered = path.with_name(path.name + ".reading")
+        self._gathered = gathering(path)
         self.lines = self._cut_to_whole_lines()
 
     def read_on(self, api: Api, path: str) -> None:

@@ -7,13 +7,14 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchkit.api import safe
+from batchkit.atomic_files import check_can_write
 from batchkit.batch_status import TERMINAL, counted, counts_of, first_error, status_of
 from batchkit.cli import Exit, ScriptError, note, quoted, say
 from batchkit.errors import ApiError, TransportError, TruncatedFileError
 from batchkit.journal import Journal
 from batchkit.ledger import STOPPED, UNREADABLE, request_lines
 from batchkit.limits import Limits
-from batchkit.result_files import LineFile
+from batchkit.result_files import LineFile, gathering
 from batchkit.submission import Submission, SubmissionOptions
 from batchkit.tables import refuse_table
 from batchkit.validate import FIXES, check_file
@@ -68,11 +69,13 @@ class Run:
         self._requests = report.requests
         self._custom_ids: set[str] | None = None
         self._gives_up = self._is_cut = False
-        self._output = path.with_name(path.stem + ".results.jsonl")
+        self._output = _results_of(path)
         self._errors = path.with_name(path.stem + ".errors.jsonl")
         self._journal = Journal(path, settings.base_url)
         if self._journal.is_new:
             self._refuse_to_replace()
+            for written in (self._journal.path, gathering(self._output), gathering(self._errors)):
+                check_can_write(written)  # before anything costs money
         caps = [cap for cap in (options.max_cost_usd, settings.max_cost_usd) if cap is not None]
         submission_options = SubmissionOptions(
             path, report.endpoint, options.window, min(caps, default=None), options.in_doubt_seconds
@@ -269,6 +272,27 @@ class Run:
                     f"{quoted(str(path))} is there already; nothing was sent.",
                     "Move it away, or give the request file another name.",
                 )
+
+
+def refuse_shared_results(paths: list[Path]) -> None:
+    """Refuse request files whose results would be written to the same file.
+
+    Raises:
+        ScriptError: there are two such.
+    """
+    seen: dict[Path, Path] = {}
+    for path in paths:
+        other = seen.setdefault(_results_of(path).resolve(), path)
+        if other is not path:
+            raise ScriptError(
+                Exit.INPUT,
+                f"{quoted(str(other))} and {quoted(str(path))} would have the same results file.",
+                "Give them names that differ before their endings.",
+            )
+
+
+def _results_of(path: Path) -> Path:
+    return path.with_name(path.stem + ".results.jsonl")
 
 
 def _content_of(file_id: object) -> str:
