@@ -51,7 +51,7 @@ async def test_answers_of_one_job_are_not_taken_for_those_of_another_and_nothing
         ]
         await first.submit()
         for _ in range(3):
-            with pytest.raises(ProtocolError, match="the id of another, «batch_1»"):
+            with pytest.raises(ProtocolError, match="the same id, «batch_1»"):
                 await second.submit()
         assert len(sent(router)) == 4  # two uploads, two batches
         assert (await first.status()).percent == 100

@@ -61,7 +61,7 @@ def _add_outcomes(counts: Counts, rows: dict[str, int]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast a job is; None where nothing is known of it."""
+    """How fast a job is; None for what is not known."""
 
     per_second: float | None
     eta_seconds: int | None
@@ -69,7 +69,7 @@ class Pace:
 
 
 def pace_of(job: StoredJob, newest: list[tuple[Part, BatchRun | None]]) -> Pace:
-    """How fast the batches that run are, and when the last of their requests may be finished."""
+    """How fast the running batches are, and when the last of their requests may be finished."""
     running = [(part, run) for part, run in newest if run and not run.is_terminal]
     if not running:
         return Pace(None, None, None)
@@ -84,7 +84,7 @@ def pace_of(job: StoredJob, newest: list[tuple[Part, BatchRun | None]]) -> Pace:
 
 
 def problems_of(runs: list[BatchRun]) -> list[str]:
-    """What the provider says of batches as a whole."""
+    """What the provider says about batches as a whole."""
     problems = [
         f"batch {run.batch_id}: {quote_untrusted(run.errors, 200)}" for run in runs if run.errors
     ]

@@ -1,4 +1,4 @@
-"""How far a job is, and waiting for its end: the tool `get_status`."""
+"""Says how far a job is, and waits for its end: the tool `get_status`."""
 
 import logging
 import math
@@ -29,12 +29,12 @@ from doubleword_batch.jobs.sync.concurrency import LONGEST_ASKED_SECONDS
 from doubleword_batch.progress import Progress, no_progress
 
 WATCH_SECONDS = 30.0
-"""How often a server that watches asks how far its jobs are."""
+"""How often a server that watches jobs asks how far they are."""
 
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.25, 5.0
 _OUTAGE_SECONDS = 300.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 5.0, 30.0
-_LAST_ANSWER_SECONDS = 2.0  # what a request may take beyond the time that the caller gave
+_LAST_ANSWER_SECONDS = 2.0  # how much longer than the caller's time a request may take
 
 _log = logging.getLogger(__name__)
 
@@ -42,13 +42,13 @@ _log = logging.getLogger(__name__)
 async def get_status(
     ws: Workspace, job: str, *, wait_seconds: float = 0, progress: Progress = no_progress
 ) -> Status:
-    """How far a job is, waiting inside the call until it ends or the time is up.
+    """Say how far a job is, after waiting until it ends or the time is up.
 
     Args:
         ws: the workspace.
         job: a job's name or a provider's id.
-        wait_seconds: from 0; above 45 counts as 45.
-        progress: told the finished requests whenever the provider was asked.
+        wait_seconds: at least 0; above 45 counts as 45.
+        progress: called with the finished requests whenever the provider was asked.
     """
     stored = await find_job(ws, job)
     next_batches = await wait(stored, wait_seconds, progress)
@@ -69,12 +69,13 @@ async def wait_until_ended(
         ws: the workspace.
         job: a job's name or a provider's id.
         timeout_seconds: None to wait for the end. A request that hangs is given up two seconds
-            after it, and what was last known is returned.
-        progress: told the finished requests.
-        note: told of a failure that may pass; the wait goes on for some minutes without progress.
+            after this time, and the last known status is returned.
+        progress: called with the finished requests.
+        note: called with a sentence about a failure that may pass; waiting continues for some
+            minutes without progress.
 
     Raises:
-        InputError: `not_submitted`: a part of the job has no batch, so that it cannot end.
+        InputError: `not_submitted`: a part of the job has no batch, so the job cannot end.
         TransportError: the provider had to be asked what `job` is, and did not answer in time.
         DoublewordBatchError: a failure that a later try cannot cure, or that lasted too long.
     """
@@ -88,7 +89,7 @@ async def wait_until_ended(
             with anyio.move_on_after(left + _LAST_ANSWER_SECONDS), within(outage.budget):
                 stored = stored or await find_job(ws, job)
                 next_batches = await wait(stored, min(left, MAX_WAIT_SECONDS), progress)
-                outage.budget.renew()  # a later outage has all its time again
+                outage.budget.renew()  # a later outage gets the whole time again
         except DoublewordBatchError as error:
             if left <= 0:
                 raise
@@ -106,10 +107,10 @@ async def wait_until_ended(
 
 
 class _Outage:
-    """Waits after failures that may pass; `note` is told of each.
+    """Waits after failures that may pass; calls `note` for each.
 
     Attributes:
-        budget: how long it goes on; single requests end with it.
+        budget: how long to keep trying; single requests end with it.
     """
 
     def __init__(self, ws: Workspace, note: Callable[[str], None]) -> None:
@@ -123,10 +124,10 @@ class _Outage:
         )
 
     async def wait_after(self, error: DoublewordBatchError) -> None:
-        """Wait before the next look; a server that says when to come back is believed.
+        """Wait before the next try, for as long as the server says if it does.
 
         Raises:
-            DoublewordBatchError: the error itself, where waiting does not help or lasted too long.
+            DoublewordBatchError: the error itself, if waiting does not help or took too long.
         """
         asked = float(error.details.get("retry_after_seconds") or 0.0)
         if not error.retryable or asked <= _OUTAGE_SECONDS:
@@ -142,9 +143,9 @@ class _Outage:
 
 
 async def wait(job: StoredJob, seconds: float, progress: Progress) -> NextBatches:
-    """Ask the provider until every batch is terminal or the time is up; asks at least once.
+    """Ask the provider until every batch is terminal or the time is up, but at least once.
 
-    What waits for the first wave, or for a round of a cascade, is carried on.
+    Parts that wait for the first wave or a round of a cascade are sent when they are due.
     """
     if not seconds >= 0:
         raise InputError("wait_seconds must be at least 0.")
@@ -159,7 +160,7 @@ async def wait(job: StoredJob, seconds: float, progress: Progress) -> NextBatche
         left = until - ws.monotonic()
         if left <= 0 or next_batches.waits_for:
             return next_batches
-        if next_batches.has_begun:  # new batches, which may be as quick as the first were
+        if next_batches.has_begun:  # new batches may be as quick as the first
             pause = _FIRST_POLL_SECONDS
         elif not job.batch_runs() or job.has_ended():
             question = open_question(ws, job.id)
@@ -171,17 +172,17 @@ async def wait(job: StoredJob, seconds: float, progress: Progress) -> NextBatche
 
 def _no_answer(ws: Workspace) -> TransportError:
     return TransportError(
-        f"{ws.provider} did not answer in the time that was given.",
-        hint="Wait longer, or look whether the server can be reached.",
+        f"{ws.provider} did not answer in the given time.",
+        hint="Wait longer, or check whether the server can be reached.",
         may_have_happened=False,
     )
 
 
 def _refuse_unsubmitted(status: Status) -> None:
-    """A job of which a part has no batch cannot end."""
+    """Refuse to wait for a job that cannot end, as one of its parts has no batch."""
     if status.status in {"built", "uploaded"}:
-        as_a_whole = " as a whole" if status.batch_ids else ""
-        why = f"is not submitted{as_a_whole}, so there is nothing to wait for"
+        fully = " fully" if status.batch_ids else ""
+        why = f"is not{fully} submitted, so there is nothing to wait for"
         raise not_submitted(status.job, why)
 
 
@@ -222,7 +223,7 @@ def _reply(job: StoredJob, next_batches: NextBatches) -> Status:
 
 def _next(job: StoredJob, question: Approval | None, *, ended: bool) -> Next | None:
     if question is not None and question.decision is not None:
-        return None  # after a no, what comes next is between the person and the caller
+        return None  # the person declined, so they decide what comes next
     if question is None and not job.is_submitted():
         return Next("create_batch", {"job": job.name})
     if question is None and ended:
@@ -231,11 +232,11 @@ def _next(job: StoredJob, question: Approval | None, *, ended: bool) -> Next | N
 
 
 async def watch_ends(ws: Workspace, *, seconds: float = WATCH_SECONDS) -> None:
-    """Ask again and again how far the jobs are whose end is to be told; never ends by itself."""
+    """Keep asking how far the jobs are whose end has to be announced; never ends by itself."""
     while True:
         for name in ws.store.jobs_to_notify():
             try:
-                await wait(await find_job(ws, name), 0, no_progress)  # a cascade goes on, too
+                await wait(await find_job(ws, name), 0, no_progress)  # continues cascades, too
             except DoublewordBatchError as error:
                 _log.info("Could not find out how far job %s is: %s", name, error.message)
         await ws.sleep(seconds)

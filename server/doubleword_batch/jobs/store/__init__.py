@@ -1,1 +1,1 @@
-"""What the state directory holds: jobs, parts, batches, the journal of writes, the ledger."""
+"""The store in the state directory: jobs, parts, batches, the journal of writes, the ledger."""

@@ -1,6 +1,6 @@
-"""The keys that a server has accepted before, and what it has shown them, for later processes.
+"""Remembers which keys a server has accepted and what they could see there, for later processes.
 
-A key is not kept: what stands here knows it again by four bytes, too few to find it from.
+Keys are not stored: four bytes of a hash recognise a key, too few to find it.
 """
 
 import hmac
@@ -54,7 +54,7 @@ class AcceptedKey:
         self._read_only = read_only
 
     def has_worked(self) -> bool:
-        """Whether it is remembered; not, where the store cannot be read."""
+        """Whether the key is remembered; False if the store cannot be read."""
         try:
             found = self._database.query(
                 "SELECT salt, mark FROM accepted_keys WHERE base_url = ? "
@@ -67,10 +67,10 @@ class AcceptedKey:
         return any(hmac.compare_digest(mark, self._mark(salt)) for salt, mark in found)
 
     def has_seen(self, path: str) -> bool:
-        """Whether a batch of ours that goes on, or has just ended, was seen there; or our upload.
+        """Whether our own batch or file at this path has to exist, because we have seen it.
 
-        What ended longer ago may have been deleted since, so that contradicts nothing. Of a file of
-        results some lines have to be here.
+        That is a batch that runs or has just ended, one of its result files of which we have lines,
+        or a recent upload. Older ones may have been deleted since.
         """
         kind, _, rest = path.strip("/").partition("/")
         remote_id, _, extension = rest.partition("/")
@@ -87,7 +87,7 @@ class AcceptedKey:
             return False
 
     def remember(self) -> None:
-        """The server has just accepted it."""
+        """Record that the server has just accepted the key."""
         if self._read_only or self.has_worked():
             return
         salt = secrets.token_bytes(_SALT_BYTES)

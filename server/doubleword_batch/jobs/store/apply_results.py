@@ -1,8 +1,8 @@
-"""How result lines move the rows of the ledger: the newest good answer wins, nothing is forgotten.
+"""Applies result lines to the rows of the ledger: the newest good answer wins, none is forgotten.
 
-A better answer is never replaced by a worse one. Of two equally good ones the later batch run wins,
-and within one batch run the first line, so that a repeated line changes nothing. Part of the
-ledger: its other statements stand in `ledger.py`.
+A better answer is never replaced by a worse one. Of two equally good answers, the one from the
+later batch run wins; within one batch run, the first line, so a repeated line changes nothing. This
+is part of the ledger, whose other statements are in `ledger.py`.
 """
 
 import sqlite3
@@ -62,7 +62,7 @@ _REPLACED_BY_BATCH_RUN = """
     GROUP BY batch_run
 """
 _FEW_RUNS = 4
-"""To count the rows of so many in one walk is faster than to group them, which sorts all rows."""
+"""For up to this many batch runs, one pass over the rows is faster than GROUP BY, which sorts."""
 _CURSOR = "SELECT lines, size_bytes FROM cursors WHERE batch_run = ? AND kind = ?"
 _MOVE_CURSOR = (
     "INSERT INTO cursors VALUES (?, ?, ?, ?) ON CONFLICT (batch_run, kind) "
@@ -86,8 +86,8 @@ class RowLine(msgspec.Struct, frozen=True, gc=False):
     """A result line that has been read.
 
     Attributes:
-        row: whose it says it is.
-        outcome: what it says.
+        row: the row it is for, by its custom_id.
+        outcome: what it says about the row.
         text: the line itself, with its line break.
     """
 
@@ -101,11 +101,11 @@ class Applied:
     """What a group of lines did to the ledger.
 
     Attributes:
-        text: the lines that moved a row, in order, as they belong into our copy; the others are
-            nobody's answer.
-        moved: how many those are.
+        text: the lines that changed a row, in order, to append to our copy; the other lines are
+            not the answer of any row.
+        moved: how many lines changed a row.
         repeated: lines that say nothing better than what was known.
-        foreign: lines for a custom_id that is not of this job.
+        foreign: lines with a custom_id that is not in this job.
     """
 
     text: bytes
@@ -119,7 +119,7 @@ class Cursor:
     """How far a result file has been read.
 
     Attributes:
-        lines: lines received: the next skip.
+        lines: number of lines received; the `skip` of the next download.
         size_bytes: committed length of our copy.
     """
 
@@ -128,7 +128,7 @@ class Cursor:
 
 
 def read_cursor(ledger: Ledger, batch_run: int, kind: str) -> Cursor:
-    """How far that file has been read; not at all where nothing is known of it."""
+    """How far that file has been read; zero if nothing is recorded."""
     found = ledger.database.query(_CURSOR, (batch_run, kind))
     return Cursor(*found[0]) if found else Cursor()
 
@@ -140,7 +140,7 @@ def move_cursor(ledger: Ledger, batch_run: int, kind: str, cursor: Cursor) -> No
 
 
 def reset_cursors(ledger: Ledger, batch_run: int, kind: str | None = None) -> None:
-    """Let a batch's files, or that kind of them, be read from their first line again."""
+    """Have a batch's files, or only those of one kind, read from the first line again."""
     ledger.database.execute(
         "UPDATE cursors SET lines = 0 WHERE batch_run = ? AND kind = coalesce(?, kind)",
         (batch_run, kind),
@@ -150,18 +150,18 @@ def reset_cursors(ledger: Ledger, batch_run: int, kind: str | None = None) -> No
 def apply_lines(
     ledger: Ledger, batch_run: int, kind: str, offset: int, lines: Sequence[RowLine]
 ) -> Applied:
-    """Move the rows that lines are the best answer to so far.
+    """Give rows the outcome of lines that are better than what was known.
 
     Args:
-        ledger: of the job.
-        batch_run: the batch whose lines these are.
+        ledger: the job's ledger.
+        batch_run: the batch run that the lines are from.
         kind: `output` or `error`.
-        offset: byte of our copy at which the first line that counts will begin.
+        offset: where in our copy, in bytes, the first line that counts will begin.
         lines: in the order of the file.
     """
     with ledger.database.transaction() as db:
-        # Nearly always each line is the first for its row. To move them without a look costs half;
-        # if one was not, nothing has happened and all are looked at.
+        # Nearly always each line is the first for its row. Moving the rows without looking at them
+        # costs half; if it turns out that one was not the first, all is undone and looked at.
         db.execute("SAVEPOINT first_lines")
         moved = _move_first(db, ledger.job, batch_run, kind, offset, lines)
         if moved != len(lines):
@@ -178,7 +178,7 @@ def apply_lines(
 
 
 def restore_better_answers(ledger: Ledger, batch_run: int) -> None:
-    """Where a new batch run did worse than an older one, take the older answer back."""
+    """Bring back the older answer of each row for which a new batch run did worse."""
     job = ledger.job
     with ledger.database.transaction() as db:
         has_moved = False
@@ -197,12 +197,12 @@ def rows_read(ledger: Ledger, batch_runs: Sequence[int]) -> tuple[dict[int, int]
     """How far a job is.
 
     Args:
-        ledger: of the job.
-        batch_runs: all of the job.
+        ledger: the job's ledger.
+        batch_runs: all batch runs of the job.
 
     Returns:
-        Rows for which a line of a batch run was read, whatever became of it since, by batch run;
-        and the numbers of the parts that hold pending rows.
+        The number of rows for which a line was read, even if it was replaced since, by batch run;
+        and the numbers of the parts that have pending rows.
     """
     database, job = ledger.database, ledger.job
     has_pending = True
@@ -217,7 +217,7 @@ def rows_read(ledger: Ledger, batch_runs: Sequence[int]) -> tuple[dict[int, int]
 
 
 def _count_rows(batch_runs: Sequence[int]) -> str:
-    """Reads the rows with a line of each of these, and whether any row is pending."""
+    """SQL that counts the rows with a line from each batch run, and says if any row is pending."""
     counts = ", ".join(
         f"count(CASE WHEN batch_run = {run:d} AND offset NOTNULL AND shares IS NULL THEN 1 END)"
         for run in batch_runs
@@ -227,7 +227,7 @@ def _count_rows(batch_runs: Sequence[int]) -> str:
 
 @dataclass(slots=True)
 class _Best:
-    """The lines that move a row, in order, and the rows whose outcome goes to the history first."""
+    """The lines that change a row, in order, and the rows whose old outcome goes to the history."""
 
     lines: list[RowLine] = field(default_factory=list[RowLine])
     replaced: list[int] = field(default_factory=list[int])
@@ -266,7 +266,7 @@ def _move(
         db.executemany(to_history, [(now, job, row) for row in best.replaced])
         db.executemany(_MOVE, moves)
         return
-    for values in moves:  # the same row twice: in turn
+    for values in moves:  # one by one: a row may occur twice
         db.execute(to_history, (now, job, values[-1]))
         db.execute(_MOVE, values)
 
@@ -279,8 +279,8 @@ def _move_first(
     offset: int,
     lines: Sequence[RowLine],
 ) -> int:
-    """Move the pending rows of lines; returns how many there were."""
-    # A pending row has neither cause nor message, and to bind a null costs more than a value.
+    """Move the pending rows of lines; return how many there were."""
+    # A pending row has neither cause nor message, so these need not be set; binding nulls is slow.
     good: list[tuple[Any, ...]] = []
     cached: list[tuple[Any, ...]] = []
     bad: list[tuple[Any, ...]] = []

@@ -1,4 +1,4 @@
-"""What a person was asked to pay for, and what they said: one answer, for exactly those writes."""
+"""What a person was asked to pay for, and their answer, which covers exactly those writes."""
 
 import json
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ Decision = Literal["approved", "declined"]
 DecidedBy = Literal["host", "console", "terminal"]
 
 QUESTION_SECONDS = 24 * 3600.0
-"""After that a question is nobody's business any more."""
+"""After this time a question is no longer shown or answered."""
 
 ANSWER_SECONDS = 3600.0
-"""So long an answer waits to be used; after that the person is asked again."""
+"""How long an answer can wait to be used; after that the person is asked again."""
 
 USE_SECONDS = 24 * 3600.0
-"""So long the writes of an answer that was used may go on, for want of capacity say."""
+"""How long an answer covers its writes once it is used, which may wait for capacity, say."""
 
 _COLUMNS = (
     "approvals.id, jobs.name, call, approved_writes, requests, approvals.cost_usd, window, "
@@ -31,17 +31,17 @@ class Approval:
     """A question to a person, and the answer.
 
     Attributes:
-        id: made of everything that is asked: another price is another question.
+        id: a digest of everything that is asked, so another price is another question.
         job: the job's name.
-        call: what runs once it is approved, as tool and arguments; None for nothing.
-        writes: the most that each write may cost, US dollars, by its key; None for unknown.
-        requests: how many are to be run.
-        cost_usd: the most that all of them can cost; None for unknown.
-        window: in which they are to run.
+        call: the tool and arguments to run once it is approved; None for none.
+        writes: the most that each write may cost, US dollars, by its key; None if unknown.
+        requests: how many requests are to be run.
+        cost_usd: the most that all of them together can cost; None if unknown.
+        window: the completion window.
         asked_at: epoch seconds.
-        decision: None while nobody has answered.
+        decision: None until somebody answers.
         decided_at: epoch seconds.
-        decided_by: where the person was asked.
+        decided_by: where the person answered.
         used_at: when the first of the writes was reserved, epoch seconds.
     """
 
@@ -78,7 +78,7 @@ class Approval:
         return self.used_at is None and now - self.asked_at <= QUESTION_SECONDS
 
     def decision_at(self, now: float) -> Decision | None:
-        """What the person said, as long as that holds."""
+        """The person's answer if it still holds, else None."""
         if self.decision is None or self.decided_at is None:
             return None
         since, seconds = (
@@ -104,7 +104,7 @@ class Approvals:
         self._database = database
 
     def ask(self, question: Approval, job: int) -> None:
-        """Write a question down; one that was asked before keeps an answer that still holds."""
+        """Store a question; one that was asked before keeps its answer while that holds."""
         writes = {k: None if usd is None else str(usd) for k, usd in question.writes.items()}
         self._database.execute(
             "INSERT INTO approvals (id, job, call, approved_writes, requests, cost_usd, "
@@ -127,9 +127,10 @@ class Approvals:
         )
 
     def decide(self, approval: str, decision: Decision, by: DecidedBy, now: float) -> bool:
-        """Note a person's answer; False where the question is used, too old, or was never asked.
+        """Record a person's answer, in place of an earlier one.
 
-        A later answer replaces an earlier one.
+        Returns:
+            False if the question's answer is in use, or it is too old, or was never asked.
         """
         changed = self._database.execute(
             "UPDATE approvals SET decision = ?, decided_by = ?, decided_at = ? "
@@ -139,13 +140,13 @@ class Approvals:
         return changed == 1
 
     def mark_used(self, approval: str, now: float) -> None:
-        """Note that the writes of an answer are being made."""
+        """Record that the writes of an answer are being made."""
         self._database.execute(
             "UPDATE approvals SET used_at = ? WHERE id = ? AND used_at IS NULL", (now, approval)
         )
 
     def find(self, approval: str) -> Approval | None:
-        """The question of that id."""
+        """The question with that id."""
         return next(iter(self._select("approvals.id = ?", approval)), None)
 
     def of_job(self, job: int) -> list[Approval]:
@@ -158,7 +159,7 @@ class Approvals:
         return [question for question in waiting if not self.is_superseded(question)]
 
     def is_superseded(self, question: Approval) -> bool:
-        """Whether one of its writes was made without an answer: a person raised the amount, say."""
+        """Whether one of its writes was sent without its answer, as after the limit was raised."""
         return self._database.has(
             "SELECT 1 FROM writes WHERE key IN (SELECT value FROM json_each(?)) "
             "AND sent_at IS NOT NULL LIMIT 1",

@@ -1,4 +1,4 @@
-"""The provider's bills of a job's batches, and what the day's cap makes of them."""
+"""The provider's bills for a job's batches, and how they count against the day's cap."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ class Bill:
     """What a batch has used and cost.
 
     Attributes:
-        requests: how many requests the bill is of.
+        requests: how many requests the bill covers.
         cost_usd: as billed.
-        input_tokens: of all of them.
-        output_tokens: the same.
-        seconds: of one request, on the average; None where the provider does not tell it.
-        list_cost_usd: what it would have been without discounts; None where that is not told.
+        input_tokens: of all these requests.
+        output_tokens: of all these requests.
+        seconds: average for one request; None if the provider does not report it.
+        list_cost_usd: the cost without discounts; None if the provider does not report it.
     """
 
     requests: int
@@ -40,15 +40,15 @@ class Bill:
     list_cost_usd: Decimal | None = None
 
     def is_whole(self, run: BatchRun) -> bool:
-        """Whether it is of every request of a batch that was answered."""
+        """Whether it covers every answered request of a batch."""
         return self.requests >= max(run.completed, 1)
 
 
 def record_bill(store: Store, run: BatchRun, bill: Bill) -> None:
-    """Keep a bill; the day's cap counts a whole one from now on in place of the estimate.
+    """Store a bill; if it is complete, the day's cap counts it instead of the estimate.
 
     A batch that was retried in place has several writes: what the earlier ones reserved or cost is
-    taken off the last one's share.
+    subtracted from the last one's share.
     """
     with store.transaction() as db:
         db.execute(
@@ -92,7 +92,7 @@ def bills_of(store: Store, job: int) -> dict[int, Bill]:
 
 
 def runs_without_bill(store: Store, server: str, since: float, *, but_not: str) -> list[BatchRun]:
-    """The batch runs at a server that were paid for since then and have no whole bill.
+    """The batch runs at a server that were paid for since a time and have no complete bill.
 
     Args:
         store: the store.
@@ -104,7 +104,7 @@ def runs_without_bill(store: Store, server: str, since: float, *, but_not: str) 
 
 
 def total_bill(bills: Iterable[Bill]) -> Bill:
-    """Several bills as one; its seconds are those of a request of the batches that tell them."""
+    """The sum of several bills; `seconds` is the average over the batches that report it."""
     bills = list(bills)
     timed = [(bill.seconds, bill.requests) for bill in bills if bill.seconds is not None]
     requests = sum(count for _, count in timed)

@@ -1,7 +1,7 @@
 """Rows that stand for single calls, found again by what was asked.
 
-A program that is run again finds what it has paid for: a row is remembered by the key of its call,
-and stands for an equal call while it is answered, or on its way in a job that was submitted.
+A program that is run again finds what it has paid for: a row is remembered by its call's key, and
+stands for an equal call if it is answered, or is on its way in a submitted job.
 """
 
 import time
@@ -48,12 +48,12 @@ _NEVER_SENT = f"""
 
 @dataclass(frozen=True, slots=True)
 class CallRow:
-    """A row that stands for a call of that key: answered, or on its way.
+    """A row, answered or on its way, that stands for a call with this key.
 
     Attributes:
-        is_of_table: it is in a job that was made of a table.
-        ends_at: when its batch ends at the latest, epoch seconds; None for one that is answered,
-            or of a call.
+        is_of_table: whether its job was made from a table.
+        ends_at: when its batch ends at the latest, epoch seconds; None if it is answered, or its
+            job was made from calls.
     """
 
     key: bytes
@@ -73,7 +73,7 @@ class CallRows:
         """Remember a job's rows by the keys of their calls, row 1 first."""
         self._store.execute_many(
             "INSERT INTO remembered (key, job, row) VALUES (?, ?, ?)",
-            # In the order of the index, where neighbours then share a page.
+            # In the order of the index, so that neighbours share a page.
             sorted(zip(keys, repeat(job), count(1), strict=False)),
         )
 
@@ -82,7 +82,7 @@ class CallRows:
         return not self._store.has("SELECT 1 FROM remembered LIMIT 1")
 
     def are_at_most(self, number: int) -> bool:
-        """Whether no more calls than that are remembered."""
+        """Whether at most that many calls are remembered."""
         return len(self._store.query("SELECT 1 FROM remembered LIMIT ?", (number + 1,))) <= number
 
     def all_keys(self, page: int) -> Iterator[list[bytes]]:
@@ -100,11 +100,11 @@ class CallRows:
             after = keys[-1]
 
     def answered(self, keys: Iterable[bytes]) -> dict[bytes, list[tuple[int, int]]]:
-        """(job, row) of the calls of these keys that have a good answer."""
+        """(job, row) of the calls with these keys that have a good answer."""
         return self._of(_GOOD, keys)
 
     def in_flight(self, keys: Iterable[bytes]) -> dict[bytes, list[tuple[int, int]]]:
-        """(job, row) of the calls of these keys that were sent and have no outcome yet."""
+        """(job, row) of the calls with these keys that were sent and have no outcome yet."""
         return self._of(_ON_THEIR_WAY, keys)
 
     def _of(self, which: str, keys: Iterable[bytes]) -> dict[bytes, list[tuple[int, int]]]:
@@ -116,7 +116,7 @@ class CallRows:
     def find(self, keys: Iterable[bytes]) -> dict[bytes, list[CallRow]]:
         """The rows that stand for these keys, the oldest first.
 
-        Failed rows are not among them: to call again is to try again.
+        Failed rows are not among them: calling again means trying again.
         """
         found: dict[bytes, list[CallRow]] = {}
         order = "remembered.job, remembered.row"
@@ -125,9 +125,9 @@ class CallRows:
         return found
 
     def drop_never_sent(self, older_than_seconds: float) -> list[str]:
-        """Drop the jobs of calls of that age whose batch was never asked for; returns their names.
+        """Drop old jobs made from calls whose batch was never requested; return their names.
 
-        Whoever built them died before: nobody would ever send those calls.
+        The processes that built them died before that, so nobody would ever send the calls.
         """
         with self._store.transaction():
             found = self._store.query(_NEVER_SENT, (time.time() - older_than_seconds,))

@@ -1,4 +1,4 @@
-"""How far the cascades of the store are: the sample, and what it showed."""
+"""How far the store's cascades are: the sample, and what it showed."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -13,14 +13,15 @@ class CascadeRecord(Record):
     """A cascade as stored.
 
     Attributes:
-        max_cost_usd: the cap that was asked for when the job was submitted.
-        sample: JSON, see `cascade/rounds.py`; None before it was drawn.
-        decision: JSON; None before the sample was answered.
-        rest_sent: no further round will come.
-        requests: how many may be sent to the strong model, at most; None where nobody counted.
-        input_tokens: that these read.
-        output_tokens: that these write, as the job's own model would.
-        cancelled_at: epoch seconds; it sends nothing until it is told to go on. None if it was not.
+        max_cost_usd: the cap that was given when the job was submitted.
+        sample: JSON, see `cascade/rounds.py`; None until it is drawn.
+        decision: JSON; None until the sample is answered.
+        rest_sent: whether there will be no further round.
+        requests: the most that may be sent to the strong model; None if that was not counted.
+        input_tokens: the tokens that these requests read.
+        output_tokens: the tokens that these write, as the job's own model would.
+        cancelled_at: epoch seconds; from then on it sends nothing until it is resumed. None if it
+            is not cancelled.
     """
 
     TABLE = "cascades"
@@ -42,12 +43,12 @@ class CascadeRecord(Record):
 
 
 def read_cascade(store: Store, job: int) -> CascadeRecord:
-    """How far the cascade of a job is."""
+    """How far a job's cascade is."""
     return store.first(CascadeRecord, "job = ?", job) or CascadeRecord()
 
 
 def record_cascade(database: Database, job: int, **columns: Any) -> None:
-    """Note columns of a cascade; the others stay."""
+    """Set columns of a cascade; the others stay."""
     with database.transaction() as db:
         db.execute("INSERT OR IGNORE INTO cascades (job) VALUES (?)", (job,))
         changes = ", ".join(f"{name} = ?" for name in columns)
@@ -59,11 +60,11 @@ def record_cascade(database: Database, job: int, **columns: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ModelTokens:
-    """What the answers of a model have read and written, those that were replaced included.
+    """The tokens of a model's answers, including answers that were replaced.
 
     Attributes:
         model: None for the job's own.
-        answers: how many they are.
+        answers: number of answers.
     """
 
     model: str | None
@@ -98,13 +99,18 @@ _ROWS = """
 
 
 def tokens_by_model(database: Database, job: int) -> list[ModelTokens]:
-    """What each model of a job has read and written."""
+    """The tokens of each model of a job."""
     found = database.read(_TOKENS, {"job": job})
     return [ModelTokens(model, *map(int, sums)) for model, *sums in found]
 
 
 def rows_by_model(database: Database, job: int) -> tuple[dict[str | None, int], int]:
-    """Whose answer the rows have; and how many keep the first one because another failed."""
+    """Count the rows that have each model's answer.
+
+    Returns:
+        Number of rows by model, None for the job's own; and how many rows have its answer because
+        the strong model's failed.
+    """
     rows: dict[str | None, int] = {}
     kept = 0
     for model, count, left in database.read(_ROWS, {"job": job}):

@@ -1,10 +1,10 @@
 """One SQLite file, shared by several processes and safe against crashes.
 
-WAL mode, full synchronisation, short transactions. A transaction begun inside another one of the
-same thread is part of it. Names of tables and columns are in `schema.py`.
+It uses WAL mode, full synchronisation and short transactions. A transaction begun inside another
+one in the same thread is part of it. Names of tables and columns are in `schema.py`.
 
-A forked process can use no file that its parent had open: SQLite takes the parent's locks for its
-own there, and what it wrote would be lost as soon as the parent closes the file.
+A forked process cannot use a file that its parent had open: SQLite would take the parent's locks
+for its own, and what it wrote would be lost as soon as the parent closes the file.
 """
 
 import os
@@ -27,14 +27,14 @@ _OPENING_PAUSE_SECONDS = 0.05
 _LONGEST_PATH_BYTES = 450  # SQLite opens files whose path has at most 512 bytes
 
 Values = Sequence[Any] | Mapping[str, Any]
-"""What is bound to the parameters of a statement: plain ones, or named ones."""
+"""The values for a statement's parameters, by position or by name."""
 
 
 class Database:
     """The store's file in a state directory; methods are safe to call from any thread.
 
     Args:
-        home: the state directory; it and the file are created for their owner alone.
+        home: the state directory; only its owner can read it and the file, once created.
         busy_seconds: how long to wait for another process that is writing.
 
     Raises:
@@ -69,24 +69,24 @@ class Database:
             raise self.unusable(error) from None
 
     def _refuse_lost(self, path: Path) -> None:
-        """Refuse an empty store beside jobs: it would begin with no job and nothing spent."""
+        """Refuse an empty store beside jobs' files: it would know of no job and no spending."""
         is_empty = not path.exists() or not path.stat().st_size
         if is_empty and any((self.home / "jobs").glob("*/part-*.jsonl")):
             raise StoreError(
-                f"The store in {self.home} is empty or gone, but the files of its jobs are there.",
+                f"The store in {self.home} is empty or gone, but its jobs' files are there.",
                 hint="Put store.sqlite3 back from a copy, or move the folder jobs away to begin "
                 "anew.",
             )
 
     def close(self) -> None:
-        """Close the file, once no other thread is at it."""
+        """Close the file once no other thread is using it."""
         with self._lock, self._reading:
             self._reader.close()
             self._db.close()
             _open.discard(self)
 
     def leave_to_parent(self) -> None:
-        """In a forked process: touch what the parent has open no more, not even to close it."""
+        """In a forked process: never again touch what the parent has open, not even to close it."""
         _of_parents.setdefault(self._file, []).extend((self._db, self._reader))
         self._is_of_parent = True
         self._lock, self._reading = threading.RLock(), threading.Lock()
@@ -95,10 +95,10 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Generator[sqlite3.Connection]:
-        """A write transaction that holds the file's one write lock from its first moment.
+        """A write transaction, which holds the file's only write lock from the beginning.
 
         Raises:
-            StoreError: `store_locked`, `disk_full` or another failure; nothing of it was kept.
+            StoreError: `store_locked`, `disk_full` or another failure; nothing was changed.
         """
         with self._lock:
             if self._is_in_transaction():
@@ -135,19 +135,19 @@ class Database:
         return [value for value, *_ in self.query(sql, values)]
 
     def execute(self, sql: str, values: Values = ()) -> int:
-        """Run one statement, in a transaction of its own where none is open; the rows changed."""
+        """Run a statement, in its own transaction if none is open; return how many rows changed."""
         with self.transaction() as db:
             return db.execute(sql, values).rowcount
 
     def execute_many(self, sql: str, values: Iterable[Values]) -> None:
-        """The same for each of the values."""
+        """Run a statement for each of the values, as `execute` does."""
         with self.transaction() as db:
             db.executemany(sql, values)
 
     def read(self, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
-        """All rows of a read that goes through many: nobody has to wait until it is done.
+        """All rows of a long read, which does not make other threads wait.
 
-        Inside of a transaction it is a `query`; otherwise it sees what was committed.
+        Inside a transaction it is a `query`; otherwise it sees what was committed.
 
         Raises:
             StoreError: as `transaction`.
@@ -165,7 +165,7 @@ class Database:
                 raise self.unusable(error) from error
 
     def insert(self, table: str, **columns: Any) -> int:
-        """Insert a row of these columns; returns its id."""
+        """Insert a row with these columns; return its id."""
         names, marks = ", ".join(columns), ", ".join("?" * len(columns))
         with self.transaction() as db:
             cursor = db.execute(
@@ -183,28 +183,28 @@ class Database:
         )
 
     def unusable(self, error: Exception) -> StoreError:
-        """What a failure of the file or its disk means for whoever called."""
+        """The error to raise for a failure of the file or its disk."""
         text = str(error)
         if self._is_of_parent:
             return self._forked()
         if "locked" in text or "busy" in text:
             return StoreError(
-                f"The store in {self.home} is locked by another process for longer than "
+                f"The store in {self.home} has been locked by another process for more than "
                 f"{self._busy_seconds:.0f} s.",
-                hint="Try again; if it stays so, end the other doubleword-batch process.",
+                hint="Try again; if it stays locked, end the other doubleword-batch process.",
                 code="store_locked",
                 retryable=True,
             )
         if "closed database" in text:
             return StoreError(
-                f"The store in {self.home} was closed while work with it still went on.",
+                f"The store in {self.home} was closed while it was still in use.",
                 hint="Make the call again.",
                 code="closed",
             )
         if is_disk_full(error):
             return StoreError(
                 f"No space is left for the store in {self.home}; nothing recorded before was lost.",
-                hint="Free some space, then call again: work goes on where it stopped.",
+                hint="Free some space, then call again: work continues where it stopped.",
                 code="disk_full",
                 retryable=True,
             )
@@ -219,8 +219,8 @@ class Database:
     def _forked(self) -> StoreError:
         return StoreError(
             f"This process was forked from one that has the store in {self.home} open.",
-            hint="Fork before anything is called, or start the process anew: multiprocessing has "
-            "'spawn' and 'forkserver' for it.",
+            hint="Fork before you call anything, or start a new process instead: multiprocessing "
+            "has 'spawn' and 'forkserver' for that.",
             code="forked",
         )
 
@@ -236,12 +236,12 @@ class Database:
         )
 
     def _roll_back(self) -> None:
-        with suppress(sqlite3.Error):  # the failure itself is what the caller has to hear of
+        with suppress(sqlite3.Error):  # the caller has to see the failure itself
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
 
     def _use_wal(self) -> None:
-        # Changing the journal's mode ignores the busy timeout: two first starts may collide.
+        # Changing the journal mode ignores the busy timeout, so two first starts may collide.
         until = time.monotonic() + self._busy_seconds
         while True:
             try:

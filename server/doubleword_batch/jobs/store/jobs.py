@@ -1,6 +1,6 @@
-"""The store: jobs, their parts and their batches, as they were last known.
+"""The store: jobs, their parts and their batches, as last known.
 
-What was written to the provider is in `journal.py`, the rows' outcomes are in `ledger.py`.
+Writes to the provider are in `journal.py`, the rows' outcomes in `ledger.py`.
 """
 
 import difflib
@@ -64,11 +64,10 @@ class Store(Database):
     """The store in a state directory; methods are safe to call from any thread."""
 
     def job_folder(self, name: str) -> Path:
-        """Where the files of the job of that name lie.
+        """The folder of the files of the job with that name.
 
         Raises:
-            StoreError: the store was changed by somebody: the name leads elsewhere, or a link
-                stands there.
+            StoreError: somebody has changed the store: the name leads elsewhere, or it is a link.
         """
         folder = self.home / "jobs" / name
         if not _FOLDER_NAME.fullmatch(name) or is_link(folder):
@@ -81,7 +80,7 @@ class Store(Database):
         return folder
 
     def select(self, record: type[_Record], where: str, *values: object) -> list[_Record]:
-        """The records for which a condition holds; an order and a limit may follow it."""
+        """The records for which a condition holds; `where` may end with an order and a limit."""
         found = self.query(
             f"SELECT {columns_of(record)} FROM {record.TABLE} WHERE {where}",  # noqa: S608  # our own words
             values,
@@ -89,26 +88,26 @@ class Store(Database):
         return [record.of(columns) for columns in found]
 
     def first(self, record: type[_Record], where: str, *values: object) -> _Record | None:
-        """The first record for which a condition holds, in the order that may follow it."""
+        """The first record for which a condition holds; `where` may end with an order."""
         return next(iter(self.select(record, f"{where} LIMIT 1", *values)), None)
 
     # Jobs
 
     def begin_job(self, building: str | None = None, **columns: Any) -> int:
-        """Insert a job that has no name yet and so is invisible; returns its id.
+        """Insert a job that has no name yet, so that nobody sees it; return its id.
 
         Args:
             building: the token of the folder in which its files are being made.
-            columns: what is known of it already.
+            columns: what is known about it already.
         """
         return self.insert("jobs", created_at=time.time(), building=building, **columns)
 
     def drop_job(self, job: int) -> None:
-        """Forget a job."""
+        """Delete a job."""
         self.execute("DELETE FROM jobs WHERE id = ?", (job,))
 
     def is_unsent(self, job: int) -> bool:
-        """Whether nothing of a job was sent, nor meant to be, nor a person asked about it."""
+        """Whether nothing of a job was sent or about to be sent, and no person asked about it."""
         return not self.has(
             "SELECT 1 FROM writes WHERE job = :job "
             "UNION ALL SELECT 1 FROM batch_runs WHERE job = :job "
@@ -117,14 +116,14 @@ class Store(Database):
         )
 
     def drop_unfinished(self, job: int) -> None:
-        """Forget a job that never got its name; one that has it stays."""
+        """Delete a job if it never got a name."""
         self.execute("DELETE FROM jobs WHERE id = ? AND name IS NULL", (job,))
 
     def drop_abandoned(self, living: set[str]) -> None:
-        """Forget what processes that have died were building.
+        """Delete the unfinished jobs of processes that have died.
 
         Args:
-            living: the tokens of the folders in which somebody is building at this moment.
+            living: the tokens of the folders in which a job is being built now.
         """
         self.execute(
             "DELETE FROM jobs WHERE name IS NULL AND building NOT NULL "
@@ -133,15 +132,15 @@ class Store(Database):
         )
 
     def job_named(self, name: str) -> JobRecord | None:
-        """The job of that name."""
+        """The job with that name."""
         return self.first(JobRecord, "name = ?", name)
 
     def job_of_id(self, job: int) -> JobRecord | None:
-        """The job of that number in the store."""
+        """The job with that id in the store, if it has a name."""
         return self.first(JobRecord, "id = ? AND name IS NOT NULL", job)
 
     def names_of_jobs_from(self, *sources: str) -> list[str]:
-        """Up to three names of jobs that were made of one of these sources, newest first."""
+        """Up to three names of jobs that were made from one of these sources, newest first."""
         return self.column(
             "SELECT name FROM jobs WHERE name IS NOT NULL AND "
             "source IN (SELECT value FROM json_each(?)) ORDER BY id DESC LIMIT 3",
@@ -156,7 +155,7 @@ class Store(Database):
         )
 
     def similar_names(self, word: str) -> list[str]:
-        """Up to three names of jobs that a word which names none may have meant, nearest first."""
+        """Up to three names of jobs that are similar to a word, the most similar first."""
         names: list[str] = self.column(
             "SELECT name FROM jobs WHERE name IS NOT NULL ORDER BY id DESC LIMIT ?", (_MOST_NAMES,)
         )
@@ -166,10 +165,10 @@ class Store(Database):
         return list(dict.fromkeys([*begin, *near]))[:3]
 
     def existing_job(self, name: str) -> JobRecord:
-        """The job of a name that surely exists."""
+        """The job with a name that is known to exist."""
         job = self.job_named(name)
         if job is None:
-            raise StoreError(f"Job {name} vanished from the store.", hint="Call again.")
+            raise StoreError(f"Job {name} has vanished from the store.", hint="Call again.")
         return job
 
     def sources_below(self, folder: Path) -> list[str]:
@@ -180,7 +179,7 @@ class Store(Database):
         )
 
     def job_name(self, job: int) -> str:
-        """The name of the job of that id."""
+        """The name of the job with that id."""
         return self.column("SELECT name FROM jobs WHERE id = ?", (job,))[0]
 
     def job_with_fingerprint(self, fingerprint: str) -> JobRecord | None:
@@ -189,7 +188,7 @@ class Store(Database):
         return self.first(JobRecord, where, fingerprint)
 
     def has_job_of(self, provider: str, base_url: str) -> bool:
-        """Whether there is any job of that server, single calls left out."""
+        """Whether there is any job of that server, not counting single calls."""
         return self.has(
             "SELECT 1 FROM jobs WHERE name IS NOT NULL AND provider = ? AND base_url = ? "
             "AND fingerprint NOT LIKE ? LIMIT 1",
@@ -199,10 +198,10 @@ class Store(Database):
     def jobs_that_asked(
         self, which: _Asked, provider: str, base_url: str, endpoint: str, model: str, *, limit: int
     ) -> list[JobRecord]:
-        """Jobs that asked that model there, newest first.
+        """Jobs that asked a model at a server, newest first.
 
-        As their own model ("own", single calls left out), or as the strong one of their cascade;
-        "unfetched" are those, with single calls, that have a batch of which not all was read.
+        "own": as their own model, without single calls. "strong": as their cascade's strong model.
+        "unfetched": as their own model, single calls included, with a batch not fully read yet.
         """
         at = "name IS NOT NULL AND provider = ? AND base_url = ? AND endpoint = ?"
         where = f"{at} AND {_ASKED[which]} ORDER BY id DESC LIMIT ?"
@@ -220,7 +219,7 @@ class Store(Database):
     def jobs(
         self, *, search: str = "", before: int | None = None, limit: int = 20
     ) -> list[JobRecord]:
-        """Jobs, newest first; `search` is a substring of name, source, model, prompt or note."""
+        """Jobs, newest first, with `search` in their name, source, model, prompt or note."""
         where = (
             "name IS NOT NULL AND id < ? AND (? = '' OR "
             "instr(lower(name || ' ' || coalesce(source, '') || ' ' || model || ' ' || CASE WHEN "
@@ -259,19 +258,19 @@ class Store(Database):
         self.change("parts", part, **columns)
 
     def delete_part(self, part: int) -> None:
-        """Delete a part that was never uploaded, and what was meant to be written of it."""
+        """Delete a part that was never uploaded, and its intended writes."""
         with self.transaction() as db:
             db.execute("DELETE FROM writes WHERE part = ?", (part,))
             db.execute("DELETE FROM parts WHERE id = ? AND input_file_id IS NULL", (part,))
 
     def forget_upload(self, part: int) -> None:
-        """Forget that a part was uploaded: its file is gone at the provider."""
+        """Forget that a part was uploaded, as its file is gone at the provider."""
         with self.transaction() as db:
             db.execute("UPDATE parts SET input_file_id = NULL WHERE id = ?", (part,))
             db.execute("DELETE FROM writes WHERE part = ? AND kind = 'upload'", (part,))
 
     def file_with_content(self, sha256: str, provider: str, base_url: str) -> str | None:
-        """The id of an input file of that content that was uploaded to that provider."""
+        """The id of an input file with that content that was uploaded to that server."""
         found = self.column(
             "SELECT input_file_id FROM parts JOIN jobs ON jobs.id = parts.job WHERE sha256 = ? "
             "AND provider = ? AND base_url = ? AND input_file_id IS NOT NULL "
@@ -289,26 +288,26 @@ class Store(Database):
     def record_batch(
         self, job: int, part: int, batch: Batch, *, asked_with: BatchRun | None = None
     ) -> None:
-        """Record what the provider says of a batch; after a change there is more to collect.
+        """Record what the provider says about a batch; after a change there is more to collect.
 
         A batch that had ended and runs again, or has other counts than when it ended, was retried:
-        its rows without an answer are pending again and its error file is read from its start.
+        its rows without an answer are pending again, and its error file is read from the start.
 
         Args:
             job: the batch's job.
             part: the part it runs.
-            batch: the provider's word.
-            asked_with: the batch run as it was when the provider was asked. If somebody recorded a
-                change since, theirs may be the newer one and stays.
+            batch: the batch as the provider shows it.
+            asked_with: the batch run as it was when the provider was asked. If a change has been
+                recorded since then, it may be newer, and this one is ignored.
 
         Raises:
-            ProtocolError: the id is that of another part's batch, whose answers would be taken.
+            ProtocolError: the id belongs to another part's batch, so answers would be mixed up.
         """
         with self.transaction() as db:
             before = self.first(BatchRun, "batch_id = ?", batch.id)
             if before and (before.job, before.part) != (job, part):
                 raise ProtocolError(
-                    f"The server gave a new batch the id of another, {quote_untrusted(batch.id)}.",
+                    f"The server gave two batches the same id, {quote_untrusted(batch.id)}.",
                     hint="Their answers cannot be told apart: report it to the provider. Nothing "
                     "is sent again.",
                 )
@@ -342,7 +341,7 @@ class Store(Database):
             self.change("batch_runs", batch_run, collected=0, short_since=None)
 
     def mark_collected(self, batch_run: BatchRun) -> None:
-        """Record that everything of a batch was read, unless it has been seen changed since."""
+        """Record that a batch was read completely, unless a change was recorded since."""
         self.execute(
             "UPDATE batch_runs SET collected = 1 WHERE id = ? AND status = ? AND completed = ? "
             "AND failed = ?",
@@ -350,7 +349,7 @@ class Store(Database):
         )
 
     def incomplete_since(self, batch_run: BatchRun, now: float, *, has_news: bool) -> float:
-        """Since when a batch that has ended has given no more of the lines that it counts."""
+        """Since when (epoch seconds) an ended batch has shown no more of the lines it counts."""
         with self.transaction() as db:
             db.execute(
                 "UPDATE batch_runs SET short_since = CASE WHEN ? THEN ? ELSE "
@@ -362,22 +361,22 @@ class Store(Database):
             ).fetchone()[0]
 
     def knows_batch(self, batch_id: str) -> bool:
-        """Whether a batch of the provider is one of a job here."""
+        """Whether a job here has the provider's batch with this id."""
         return self.has("SELECT 1 FROM batch_runs WHERE batch_id = ?", (batch_id,))
 
-    # Ends that a person is told of, once for each job
+    # Jobs whose end is announced to a person, once each
 
     def request_notification(self, job: int) -> None:
-        """Remember that the end of a job is to be told."""
+        """Record that the end of a job has to be announced."""
         self.execute(
             "INSERT OR IGNORE INTO end_notices (job, wanted_at) VALUES (?, ?)", (job, time.time())
         )
 
     def claim_notification(self, job: int) -> bool:
-        """Whether the end of a job is to be told, now and by the caller alone.
+        """Whether the caller has to announce the end of a job now; nobody else will.
 
-        It is claimed before it is given: a process that is killed in between tells nobody, because
-        a command that was run twice could do harm.
+        It is claimed before it is announced. If the process is killed in between, nobody announces
+        it, because running a command twice could do harm.
         """
         unclaimed = "job = ? AND claimed_at IS NULL"
         if not self.has(f"SELECT 1 FROM end_notices WHERE {unclaimed}", (job,)):  # noqa: S608  # our own words
@@ -386,7 +385,7 @@ class Store(Database):
         return self.execute(claim, (time.time(), job)) == 1
 
     def jobs_to_notify(self) -> list[str]:
-        """The names of the jobs whose end is still to be told, the oldest first."""
+        """The names of the jobs whose end still has to be announced, the oldest first."""
         return self.column(
             "SELECT jobs.name FROM end_notices JOIN jobs ON jobs.id = end_notices.job "
             "WHERE claimed_at IS NULL AND jobs.name IS NOT NULL ORDER BY wanted_at"

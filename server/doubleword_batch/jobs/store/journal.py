@@ -1,8 +1,9 @@
-"""The journal: each remote write, recorded before it is sent and again once it is answered.
+"""The journal of remote writes, each recorded before it is sent and again when it is answered.
 
-A write in flight is stamped again and again with both clocks, so that another process, or this one
-after a crash, can tell the least time since it may have been sent. What is spent today is noted
-once more beside the store: a store that is lost does not begin a new day.
+While a write is in flight, it is stamped regularly with the time by both clocks. So another
+process, or this one after a crash, knows how much time has passed at least since it was sent.
+Today's spending is recorded a second time beside the store: if the store is lost, the cap still
+holds.
 """
 
 import json
@@ -28,12 +29,12 @@ class Intent:
 
     Attributes:
         kind: upload, create, cancel or retry.
-        key: its fingerprint: the same write, the same key.
-        job: whose it is.
-        part: whose it is.
-        before: what the remote object looks like now, for writes that can only be seen by a change.
-        cost_usd: reserves that much of the day's cap, unless it was sent already.
-        requests: how many it has the provider run.
+        key: its fingerprint; the same write has the same key.
+        job: its job's id.
+        part: its part's id.
+        before: what the remote object looks like now, if only a change can show the write.
+        cost_usd: the amount to reserve from the day's cap, unless it was sent already.
+        requests: how many requests it has the provider run.
     """
 
     kind: str
@@ -50,9 +51,9 @@ class Journal:
     """The journal of a store.
 
     Attributes:
-        store: where it lies.
+        store: the store that holds it.
         now: epoch seconds, by a clock that may jump.
-        monotonic: seconds by a clock that does not, and that all processes of this machine share.
+        monotonic: seconds by a clock that does not jump and that all processes here share.
     """
 
     store: Store
@@ -60,7 +61,7 @@ class Journal:
     monotonic: Callable[[], float] = time.monotonic
 
     def record_intent(self, intent: Intent) -> Write:
-        """Write an intent down before it is sent; the same key gives the same write back."""
+        """Record an intent before it is sent; the same key gives the same write again."""
         failpoint(f"{intent.kind}.intend")
         cost = None if intent.cost_usd is None else str(intent.cost_usd)
         with self.store.transaction() as db:
@@ -78,11 +79,11 @@ class Journal:
         return self.read(intent.key)
 
     def read(self, key: str) -> Write:
-        """The write of that key, as it is now."""
+        """The write with that key, as it is now."""
         return self.store.select(Write, "key = ?", key)[0]
 
     def find(self, job: int, part: int, kind: str, *, answered: bool) -> list[Write]:
-        """The writes of a kind to a part's batch, oldest first, that have their fact or not."""
+        """A part's answered or unanswered writes of one kind, oldest first."""
         is_known = "IS NOT NULL" if answered else "IS NULL"
         where = f"job = ? AND part = ? AND kind = ? AND answered_at {is_known} ORDER BY id"
         return self.store.select(Write, where, job, part, kind)
@@ -96,7 +97,7 @@ class Journal:
         )
 
     def submissions(self, job: int) -> int:
-        """How often requests of the job were given to the provider: batches and retries of them."""
+        """How often the job's requests were submitted: the number of batches and their retries."""
         (count,) = self.store.column(
             "SELECT count(*) FROM writes WHERE job = ? AND kind IN ('create', 'retry') AND "
             "answered_at IS NOT NULL",
@@ -105,7 +106,7 @@ class Journal:
         return count
 
     def is_sent(self, key: str) -> bool:
-        """Whether the write of that key was sent, be it answered or not."""
+        """Whether the write with that key was sent, answered or not."""
         return self.store.has(
             "SELECT 1 FROM writes WHERE key = ? AND (sent_at IS NOT NULL OR "
             "answered_at IS NOT NULL)",
@@ -113,7 +114,7 @@ class Journal:
         )
 
     def mark_sending(self, write: Write) -> bool:
-        """Mark the write as leaving now; False when somebody else has marked it since."""
+        """Mark the write as being sent now; False if another process has marked it since."""
         changed = self.store.execute(
             "UPDATE writes SET sent_at = ?, sent_monotonic = ? WHERE id = ? AND sent_at IS ? "
             "AND answered_at IS NULL",
@@ -122,7 +123,7 @@ class Journal:
         return changed == 1
 
     def mark_in_flight(self, write: Write) -> None:
-        """Mark the write as on its way at this moment."""
+        """Stamp the write as still on its way now."""
         self.store.execute(
             "UPDATE writes SET sent_at = ?, sent_monotonic = ? "
             "WHERE id = ? AND answered_at IS NULL",
@@ -130,7 +131,7 @@ class Journal:
         )
 
     def mark_refused(self, write: Write) -> None:
-        """Note that the write changed nothing, as it seems; what it reserved is free again."""
+        """Record that the write seems to have changed nothing; what it reserved is free again."""
         self.store.change(
             "writes",
             write.id,
@@ -142,18 +143,18 @@ class Journal:
         )
 
     def mark_lost(self, write: Write) -> None:
-        """Note that its sender waits no longer, and that it may have happened all the same."""
+        """Record that its sender has stopped waiting; it may have happened all the same."""
         self.store.change("writes", write.id, refused_at=self.now())
 
     def record_answer(self, write: Write, remote_id: str) -> None:
-        """Note the fact: the write happened, to the object of this id."""
+        """Record that the write happened, and the id of the object it made or changed."""
         self.store.change("writes", write.id, answered_at=self.now(), remote_id=remote_id)
 
     def seconds_since(self, write: Write) -> float:
-        """How long it is at least since the write was last on its way.
+        """How many seconds have passed at least since the write was last on its way.
 
-        The wall clock may have been set, and the monotonic one begins anew when the machine starts
-        or the state directory moves to another machine: the smaller answer is the safe one.
+        The wall clock may have been set, and the monotonic clock starts again with the machine, or
+        if the state directory moves to another one. The smaller of both answers is the safe one.
         """
         if write.sent_at is None or write.sent_monotonic is None:
             return 0.0
@@ -166,18 +167,18 @@ class Journal:
     # Money
 
     def reserved_today_usd(self) -> Decimal:
-        """What the writes of this UTC day have cost, as far as that is known, else may cost."""
+        """What the writes of this UTC day have cost, or may cost if that is not known yet."""
         found = self.store.query(
             "SELECT key, cost_usd FROM writes WHERE cost_usd IS NOT NULL AND reserved_at >= ?",
             (self.midnight(),),
         )
-        # Of a store that was lost or replaced, the log beside it still knows.
+        # If a store was lost or replaced, the log beside it still has its spending.
         known = {str(key): Decimal(text) for key, text in found}
         try:
             logged = spent_today(self.store.home, self.now())
         except OSError as error:
             raise self.store.unusable(error) from None
-        # A write that the store has says itself what of it is still reserved.
+        # For a write that is in the store, the store says how much is still reserved.
         is_known = "SELECT 1 FROM writes WHERE key = ?"
         gone = (k for k in logged if k not in known and not self.store.has(is_known, (k,)))
         return sum((*known.values(), *(logged[key] for key in gone)), Decimal(0))
@@ -188,10 +189,10 @@ class Journal:
         return now.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
 
     def log_spending(self, intents: Sequence[Intent]) -> None:
-        """Note beside the store what these writes reserve.
+        """Log beside the store what these writes reserve.
 
         Raises:
-            StoreError: it cannot be noted.
+            StoreError: it cannot be written.
         """
         costs = {intent.key: intent.cost_usd for intent in intents if intent.cost_usd}
         try:
@@ -200,7 +201,7 @@ class Journal:
             raise self.store.unusable(error) from None
 
     def release(self, job: int) -> None:
-        """Free what the unsent writes of a job have reserved."""
+        """Free the amounts that the unsent writes of a job have reserved."""
         self.store.execute(
             "UPDATE writes SET cost_usd = NULL, reserved_at = NULL WHERE job = ? AND "
             "sent_at IS NULL AND answered_at IS NULL",

@@ -16,22 +16,22 @@ _VALUES = (
     "batch_run, outcome, cause, message, input_tokens, output_tokens, cached_tokens, kind, offset, "
     "size_bytes, origin"
 )
-"""What an outcome consists of; the same columns in the ledger and in the history."""
+"""The columns of an outcome, the same in the ledger and in the history."""
 
 TO_HISTORY = f"""
     INSERT INTO history (job, row, {_VALUES}, replaced_at)
     SELECT job, row, {_VALUES}, ? FROM ledger WHERE job = ? AND outcome <> 'pending'
 """  # noqa: S608  # our own words
-"""Puts outcomes into the history: (now, job), and a condition on the rows after it."""
+"""Puts outcomes into the history: (now, job); a condition on the rows may follow."""
 
 FROM_HISTORY = f"""
     UPDATE ledger SET ({_VALUES}) = (SELECT {_VALUES} FROM history WHERE rowid = ?)
     WHERE job = ? AND row = ?
 """  # noqa: S608  # our own words
-"""Takes a row's outcome back out of the history: (rowid, job, row)."""
+"""Brings a row's outcome back from the history: (rowid, job, row)."""
 
 TAKEN = "taken"
-"""Beside `output` and `error`: the copy that holds the lines taken from earlier jobs."""
+"""A kind besides `output` and `error`: our copy of the lines taken from earlier jobs."""
 
 _TO_PENDING = """
     outcome = 'pending', cause = NULL, message = NULL, input_tokens = NULL, output_tokens = NULL,
@@ -78,7 +78,7 @@ _CLOSE = """
 
 
 class ReusedAnswer(NamedTuple):
-    """A row's answer that was taken from an earlier job, and where its line lies in our copy."""
+    """An answer that was taken from an earlier job, and where its line is in our copy."""
 
     row: int
     cause: str | None
@@ -94,21 +94,21 @@ class Ledger(LedgerReader):
     # Opening rows
 
     def add_rows(self, rows: Iterable[tuple[int, str, int]]) -> None:
-        """Open rows as pending: (row number, custom_id, part number)."""
+        """Add pending rows: (row number, custom_id, part number)."""
         self.database.execute_many(
             f"INSERT INTO ledger (job, row, custom_id, part) VALUES ({self.job:d}, ?, ?, ?)",  # noqa: S608  # a number
             rows,
         )
 
     def add_numbered_rows(self, count: int, part: int, prefix: str) -> None:
-        """Open the rows from 1 to `count` of one part; each custom_id is the prefix and the row.
+        """Add the rows 1 to `count` of one part; each custom_id is the prefix and the row.
 
-        SQLite counts by itself: faster than rows that come from here one by one.
+        SQLite does the counting, which is faster than passing rows one by one.
         """
         self.database.execute(_ADD_NUMBERED, (count, self.job, prefix, part))
 
     def add_adopted_rows(self, rows: Sequence[tuple[int, str, int]]) -> None:
-        """The same for an adopted job, whose custom_ids do not tell the row."""
+        """The same as `add_rows` for an adopted job, whose custom_ids do not say the row."""
         self.add_rows(rows)
         self.database.execute_many(
             "INSERT OR IGNORE INTO foreign_ids (job, custom_id, row) VALUES (?, ?, ?)",
@@ -116,10 +116,10 @@ class Ledger(LedgerReader):
         )
 
     def leave_out(self, rows: Iterable[tuple[int, str, str, str, str]]) -> None:
-        """Give rows that become no request their outcome.
+        """Add rows that have no request, with their outcome.
 
         Args:
-            rows: row number, custom_id, outcome, cause, text.
+            rows: (row number, custom_id, outcome, cause, message).
         """
         self.database.execute_many(
             "INSERT INTO ledger (job, row, custom_id, part, outcome, cause, message) "
@@ -130,21 +130,21 @@ class Ledger(LedgerReader):
     # Rows without a request of their own
 
     def add_sharing_rows(self, rows: Iterable[tuple[int, str, int]]) -> None:
-        """Open rows that have the outcome of another: (row number, custom_id, that row)."""
+        """Add rows that share another row's outcome: (row number, custom_id, other row)."""
         self.database.execute_many(
             "INSERT INTO ledger (job, row, custom_id, part, shares) VALUES (?, ?, ?, 0, ?)",
             ((self.job, *row) for row in rows),
         )
 
     def share_outcomes(self, rows: Iterable[tuple[int, int]]) -> None:
-        """Let open rows have the outcome of another: (row number, that row)."""
+        """Let pending rows share another row's outcome: (row number, other row)."""
         self.database.execute_many(
             "UPDATE ledger SET part = 0, shares = ? WHERE job = ? AND row = ?",
             ((first, self.job, row) for row, first in rows),
         )
 
     def add_reused_answers(self, answers: Iterable[ReusedAnswer]) -> None:
-        """Give open rows good answers that an earlier job has; their lines are in our copy."""
+        """Give pending rows good answers from an earlier job; their lines are in our copy."""
         self.database.execute_many(
             "UPDATE ledger SET part = 0, outcome = 'ok', cause = ?, message = ?, kind = ?, "
             "offset = ?, size_bytes = ?, origin = ? WHERE job = ? AND row = ?",
@@ -155,7 +155,7 @@ class Ledger(LedgerReader):
         )
 
     def send_after_all(self, row: int) -> None:
-        """Let a row be sent after all, though an earlier job has an answer to it."""
+        """Have a row sent after all, although an earlier job has an answer to it."""
         self.database.execute(
             f"UPDATE ledger SET part = 1, {_TO_PENDING} WHERE job = ? AND row = ?",  # noqa: S608  # our own words
             (self.job, row),
@@ -164,13 +164,13 @@ class Ledger(LedgerReader):
     def finish_sharing(
         self, origins: Iterable[tuple[int, str, float, str | None]], *, go_on: bool = False
     ) -> None:
-        """Let every row point at a row with a request, and those of answered rows be answered.
+        """Make shared rows point directly at a row with a request, and give them earlier answers.
 
         Args:
-            origins: number, name, time and model of each job from which answers were taken; None
-                for the job's own model.
-            go_on: rows equal to an answered one go on to share what becomes of it: it may yet be
-                sent, to another model.
+            origins: (number, name, time, model) of each job from which answers were taken; the
+                model is None for the job's own.
+            go_on: let rows equal to an answered row keep sharing its outcome, since it may still be
+                sent to another model.
         """
         with self.database.transaction() as db:
             db.execute(_SHARE_DIRECTLY, {"job": self.job})
@@ -186,17 +186,17 @@ class Ledger(LedgerReader):
             db.execute(_COUNT_ORIGINS, (self.job,))
 
     def assign_parts(self, ranges: Iterable[tuple[int, int, int]]) -> None:
-        """Say which part holds the open rows that have a request: part, first row, last row."""
+        """Record which part has the pending rows with a request: (part, first row, last row)."""
         self.database.execute_many(
             "UPDATE ledger SET part = ? WHERE job = ? AND row BETWEEN ? AND ? AND part > 0",
             ((part, self.job, first, last) for part, first, last in ranges),
         )
 
     def update_shared_rows(self, rows: Iterable[int] | None = None) -> None:
-        """Give rows that share a request the outcome that its own row has now.
+        """Give rows that share a request the current outcome of the row that has it.
 
         Args:
-            rows: those that have moved; None for any.
+            rows: the rows with requests whose outcome has changed; None for any.
         """
         is_shared = "SELECT 1 FROM ledger WHERE job = ? AND shares NOTNULL LIMIT 1"
         with self.database.transaction() as db:
@@ -210,11 +210,11 @@ class Ledger(LedgerReader):
     # Closing and opening again
 
     def close_rows(self, endings: Iterable[tuple[int, str, str, int | None]]) -> None:
-        """Give the still pending rows of parts whose batches have ended their outcome.
+        """Give an outcome to rows that are still pending although their part's batch has ended.
 
         Args:
-            endings: part number, outcome, cause and batch run (None for none) of each; the rows of
-                all parts are gone through once.
+            endings: (part number, outcome, cause, batch run or None) of each part; all parts' rows
+                are changed in one pass.
         """
         with self.database.transaction() as db:
             db.execute(_ENDINGS)
@@ -234,7 +234,7 @@ class Ledger(LedgerReader):
             self.update_shared_rows()
 
     def restore_outcomes(self, part_number: int) -> None:
-        """Give the pending rows of a part that was never sent the outcome that they had before."""
+        """Give the pending rows of a part that was never sent their previous outcome."""
         with self.database.transaction() as db:
             found = db.execute(
                 "SELECT history.row, max(history.rowid) FROM history JOIN ledger USING (job, row) "
@@ -248,16 +248,16 @@ class Ledger(LedgerReader):
             self.update_shared_rows()
 
     def move_rows(self, part_number: int, rows: Iterable[int]) -> None:
-        """Let another part hold these rows' requests; nothing else of them changes."""
+        """Move these rows' requests to another part; nothing else about the rows changes."""
         self.database.execute_many(
             "UPDATE ledger SET part = ? WHERE job = ? AND row = ?",
             ((part_number, self.job, row) for row in rows),
         )
 
     def reopen_unanswered(self, batch_run: int) -> None:
-        """Make the rows of a batch that have no answer pending again: it was retried in place.
+        """Make a batch's rows without an answer pending again, as it was retried in place.
 
-        Their lines no longer count among those that were read of the batch: there will be others.
+        Their lines no longer count as read: there will be others.
         """
         which = f"AND shares IS NULL AND batch_run = ? AND outcome IN ({placeholders(UNANSWERED)})"
         with self.database.transaction() as db:
@@ -273,7 +273,7 @@ class Ledger(LedgerReader):
             self.update_shared_rows()
 
     def copies(self) -> list[tuple[int, str, int]]:
-        """(batch run, kind, committed length) of our copies of what the job's batches wrote."""
+        """(batch run, kind, committed length) of our copies of the batches' result files."""
         return self.database.query(
             "SELECT batch_run, kind, cursors.size_bytes FROM cursors "
             "JOIN batch_runs ON batch_runs.id = batch_run WHERE job = ? AND cursors.size_bytes",
@@ -281,15 +281,15 @@ class Ledger(LedgerReader):
         )
 
     def reopen_lost(self, batch_run: int, kind: str, left: int) -> int:
-        """Make the rows pending whose lines our copy of that file has lost: they are read again.
+        """Make rows pending whose lines our copy of a file has lost, so they are read again.
 
         Args:
-            batch_run: the batch's.
-            kind: of the copy.
-            left: bytes that are left of it.
+            batch_run: the batch run.
+            kind: which of its files.
+            left: how many bytes of our copy are left.
 
         Returns:
-            Of them, those of whole lines.
+            The end of the last whole line in them, in bytes.
         """
         place, lost = (self.job, batch_run, kind, left), "offset + size_bytes > ?"
         which = "job = ? AND batch_run = ? AND kind = ? AND offset NOTNULL"

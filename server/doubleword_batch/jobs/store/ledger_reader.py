@@ -1,6 +1,6 @@
-"""Reading the ledger: sums, causes, entries, and the rows that a retry selects.
+"""Reads the ledger: sums, causes, entries, and the rows that a retry selects.
 
-Sums come from rows, never from the provider's counters.
+Sums are made from rows, never from the provider's counters.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ ASKED_AS_BUILT = """
     AND NOT EXISTS (SELECT 1 FROM origins WHERE origins.job = ledger.job
     AND origins.number = ledger.origin AND origins.model NOTNULL)
 """
-"""Of a row of the ledger: its answer is one to the request that was built for it."""
+"""A condition on ledger rows: the answer is to the request that was built for the row."""
 
 ASKED_OF_STRONG = """
     (EXISTS (SELECT 1 FROM batch_runs JOIN parts ON parts.id = batch_runs.part
@@ -32,7 +32,7 @@ ASKED_OF_STRONG = """
     OR EXISTS (SELECT 1 FROM origins WHERE origins.job = ledger.job
     AND origins.number = ledger.origin AND origins.model NOTNULL))
 """
-"""The same of the request for the strong model of a cascade."""
+"""The same for the request to a cascade's strong model."""
 
 _PAGE_ROWS = 2_000
 
@@ -51,12 +51,12 @@ _ENDED_ROW = ", ".join(name for name in EndedRow.__struct_fields__ if name != "l
 
 @dataclass(frozen=True, slots=True)
 class RetrySelection:
-    """Rows to run again, as a condition on the ledger: they are never held.
+    """Rows to run again, as a condition on the ledger; the rows themselves are not in memory.
 
     Attributes:
         wanted: outcomes or causes.
-        causes: rows by cause.
-        parts: numbers of the parts that hold them.
+        causes: number of rows by cause.
+        parts: numbers of the parts that have these rows.
         is_everything: whether these are exactly the rows without an answer.
     """
 
@@ -67,7 +67,7 @@ class RetrySelection:
 
     @property
     def rows(self) -> int:
-        """How many."""
+        """How many rows there are."""
         return sum(self.causes.values())
 
 
@@ -84,12 +84,12 @@ class LedgerReader:
         self.job = job
 
     def _value(self, sql: str, *values: object) -> Any:
-        """The one value of a read, whose first parameter is the job."""
+        """The single value that a statement gives; its first parameter is the job."""
         ((value,),) = self.database.read(sql, (self.job, *values))
         return value
 
     def sums(self) -> dict[str, int]:
-        """Rows by outcome; outcomes that no row has are left out."""
+        """Number of rows by outcome; outcomes that no row has are left out."""
         found = dict(
             self.database.read(
                 "SELECT outcome, count(*) FROM ledger WHERE job = ? GROUP BY outcome", (self.job,)
@@ -98,7 +98,7 @@ class LedgerReader:
         return {outcome: found[outcome] for outcome in OUTCOMES if outcome in found}
 
     def tokens(self) -> tuple[int, int]:
-        """Input and output tokens of all answers, those that a retry replaced included."""
+        """Input and output tokens of all answers, including those that a retry replaced."""
         ((read, written),) = self.database.read(
             "SELECT total(input_tokens), total(output_tokens) FROM (SELECT input_tokens, "
             "output_tokens FROM ledger WHERE job = ? UNION ALL SELECT input_tokens, output_tokens "
@@ -108,7 +108,7 @@ class LedgerReader:
         return int(read), int(written)
 
     def cached_tokens(self) -> int:
-        """The cached ones among the input tokens of all answers, as `tokens` counts them."""
+        """How many of the input tokens that `tokens` counts were cached."""
         cached = self._value(
             "SELECT total(cached_tokens) FROM (SELECT cached_tokens FROM ledger WHERE job = ? "
             "UNION ALL SELECT cached_tokens FROM history WHERE job = ?)",
@@ -126,7 +126,7 @@ class LedgerReader:
         )
 
     def causes_of_ok(self) -> dict[str, int]:
-        """Good answers that were not as asked for: rows by what was odd about them."""
+        """Good answers that were not quite as asked for: number of rows by what was odd."""
         return dict(
             self.database.read(
                 "SELECT cause, count(*) FROM ledger WHERE job = ? AND outcome = 'ok' "
@@ -136,7 +136,7 @@ class LedgerReader:
         )
 
     def causes_without_request(self) -> dict[str, int]:
-        """Why rows were left out when the job was built: rows by cause."""
+        """Why rows were left out when the job was built: number of rows by cause."""
         return dict(
             self.database.read(
                 "SELECT cause, count(*) FROM ledger WHERE job = ? AND part = 0 "
@@ -146,7 +146,7 @@ class LedgerReader:
         )
 
     def origins(self) -> list[Origin]:
-        """From where answers were taken when the job was built, most rows first."""
+        """The jobs from which answers were taken when this one was built, most rows first."""
         found = self.database.query(
             "SELECT number, name, answered_at, rows, model FROM origins WHERE job = ? "
             "ORDER BY rows DESC, number",
@@ -155,19 +155,19 @@ class LedgerReader:
         return list(starmap(Origin, found))
 
     def shared(self, *, only_pending: bool = False) -> int:
-        """How many rows have no request of their own, because an equal one is another row's.
+        """How many rows share the request of an equal row.
 
         Args:
-            only_pending: of them, those that wait for the outcome of their request.
+            only_pending: count only rows that wait for its outcome.
         """
         which = " AND outcome = 'pending'" if only_pending else ""
         shared = "SELECT count(*) FROM ledger WHERE job = ? AND shares NOTNULL"
         return self._value(shared + which)
 
     def counts_by_part(self) -> dict[int, dict[str, int]]:
-        """Rows by outcome, of each part that runs them now; part 0 has no request.
+        """Number of rows by outcome, for each part that runs them now; part 0: rows not sent.
 
-        Rows that share a request are not among them.
+        Rows that share a request do not count.
         """
         found: dict[int, dict[str, int]] = {}
         for part, outcome, rows in self.database.read(
@@ -184,11 +184,11 @@ class LedgerReader:
         return self._pages(Entry, where, tuple(outcomes), limit=limit)
 
     def row_outcomes(self) -> Iterator[RowOutcome]:
-        """All rows in source order, read page by page; each column more would cost time."""
+        """All rows in source order, read page by page, with few columns, which saves time."""
         return self._pages(RowOutcome, "", ())
 
     def entry(self, row: int) -> Entry | None:
-        """One row."""
+        """The entry of a row; None if there is no such row."""
         found = self.database.query(
             f"SELECT {_ENTRY} FROM ledger WHERE job = ? AND row = ?",  # noqa: S608  # columns are ours
             (self.job, row),
@@ -198,12 +198,12 @@ class LedgerReader:
     def good_entries(
         self, rows: Sequence[int], *, of_strong: bool = False, outcomes: Sequence[str] = ("ok",)
     ) -> dict[int, Entry]:
-        """Those of some rows that have a good answer to the request that was built for them.
+        """The entries of rows with a good answer to the request that was built for them.
 
         Args:
-            rows: their numbers.
-            of_strong: those to the request for the strong model of a cascade.
-            outcomes: what counts as one.
+            rows: the rows' numbers.
+            of_strong: count answers to requests for a cascade's strong model instead.
+            outcomes: the outcomes that count as good.
         """
         is_asked = ASKED_OF_STRONG if of_strong else ASKED_AS_BUILT
         found = self.database.query(
@@ -214,10 +214,10 @@ class LedgerReader:
         return {entry.row: entry for entry in starmap(Entry, found)}
 
     def pending_among(self, rows: Sequence[int]) -> dict[int, int]:
-        """Those of some rows that have no outcome yet to the request that was built for them.
+        """The rows that wait for an outcome of the request that was built for them.
 
         Returns:
-            The number of each one's part.
+            The part's number by row.
         """
         found = self.database.query(
             f"SELECT row, part FROM ledger WHERE job = ? AND outcome = 'pending' "  # noqa: S608  # marks
@@ -229,7 +229,7 @@ class LedgerReader:
         return dict(found)
 
     def replaced(self, entry: Entry) -> list[Entry]:
-        """What a row's outcome was before, the oldest first."""
+        """A row's earlier outcomes, the oldest first."""
         found = self.database.query(
             "SELECT ?, ?, outcome, cause, message, batch_run, kind, offset, size_bytes, NULL, "
             "origin, ?, input_tokens, output_tokens FROM history WHERE job = ? AND row = ? "
@@ -239,7 +239,7 @@ class LedgerReader:
         return list(starmap(Entry, found))
 
     def first_rows_with(self, outcome: str, cause: str, limit: int) -> list[tuple[int, str]]:
-        """The first rows with this outcome and cause: their numbers and messages."""
+        """(row, message) of the first rows with this outcome and cause."""
         return self.database.read(  # pyright: ignore[reportReturnType]
             "SELECT row, coalesce(message, '') FROM ledger WHERE job = ? AND outcome = ? AND "
             "coalesce(cause, outcome) = ? ORDER BY row LIMIT ?",
@@ -247,7 +247,7 @@ class LedgerReader:
         )
 
     def ended_between(self, first: int, last: int) -> list[EndedRow]:
-        """The rows from `first` to `last` that have their outcome, in the order of their lines."""
+        """The rows from `first` to `last` that have an outcome, in the order of their lines."""
         found = self.database.query(
             f"SELECT {_ENDED_ROW} FROM ledger WHERE job = ? AND row BETWEEN ? AND ? "  # noqa: S608  # columns are ours
             "AND outcome != 'pending' ORDER BY batch_run, kind, offset",
@@ -256,7 +256,7 @@ class LedgerReader:
         return list(starmap(EndedRow, found))
 
     def rows_of_adopted(self, custom_ids: Sequence[str]) -> dict[str, int]:
-        """The rows of an adopted job's custom_ids, as far as there are any."""
+        """An adopted job's rows by custom_id, as far as there are any."""
         found = self.database.query(
             "SELECT custom_id, row FROM foreign_ids WHERE job = ? AND custom_id IN "  # noqa: S608  # only marks
             f"({placeholders(custom_ids)})",
@@ -274,7 +274,7 @@ class LedgerReader:
         return rows > names
 
     def rows_by_shared_custom_id(self, part_number: int) -> dict[str, list[int]]:
-        """The rows of each custom_id that several rows of the job have, of a part's file."""
+        """The rows in a part's file by custom_id, if several of the job's rows have the same."""
         rows: dict[str, list[int]] = {}
         for name, row in self.database.query(
             f"SELECT custom_id, row FROM ledger WHERE job = :job AND row IN ({_ROWS_OF_FILE}) "  # noqa: S608  # our own words
@@ -287,12 +287,12 @@ class LedgerReader:
         return rows
 
     def rows_of_file(self, part_number: int) -> Iterator[int]:
-        """The rows of a part's request file, line by line: those that a retry took away too."""
+        """The rows of a part's request file, in order, including those that a retry took over."""
         values = {"job": self.job, "part": part_number}
         return iter(self.database.column(f"{_ROWS_OF_FILE} ORDER BY row", values))
 
     def last_row(self) -> int:
-        """The number of the last row, 0 without any."""
+        """The number of the last row; 0 if there are none."""
         return self._value("SELECT coalesce(max(row), 0) FROM ledger WHERE job = ?")
 
     def most_output_tokens(self, outcome: str) -> int | None:
@@ -301,7 +301,7 @@ class LedgerReader:
         return self._value(longest, outcome)
 
     def parts_with(self, outcome: str) -> set[int]:
-        """The numbers of the parts that hold rows with this outcome."""
+        """The numbers of the parts that have rows with this outcome."""
         found = self.database.read(
             "SELECT DISTINCT part FROM ledger WHERE job = ? AND outcome = ?", (self.job, outcome)
         )
@@ -312,7 +312,7 @@ class LedgerReader:
         return self._value("SELECT count(*) FROM ledger WHERE job = ? AND part = ?", part_number)
 
     def version(self) -> list[tuple[Any, ...]]:
-        """Values that differ when outcomes changed, also where no batch run or source did."""
+        """Values that change with the outcomes, even if no batch run or source has changed."""
         return [
             *self.database.query(
                 "SELECT cursors.batch_run, kind, lines, size_bytes FROM cursors JOIN batch_runs "
@@ -331,7 +331,7 @@ class LedgerReader:
     # Selecting rows to run again
 
     def select_for_retry(self, wanted: tuple[str, ...]) -> RetrySelection:
-        """The rows with one of these outcomes or causes that a request can be made of again."""
+        """The rows with one of these outcomes or causes whose requests can be sent again."""
         is_wanted = _is_wanted(wanted)
         found: list[tuple[str, str, int, int, int]] = self.database.query(  # pyright: ignore[reportAssignmentType]
             f"SELECT outcome, coalesce(cause, outcome), part, {is_wanted}, count(*) FROM ledger "  # noqa: S608  # only marks
@@ -359,7 +359,7 @@ class LedgerReader:
         return self._pages(Entry, where, (part, *selection.wanted, *selection.wanted))
 
     def causes_before(self, part_numbers: Sequence[int]) -> dict[str, int]:
-        """Why the rows of these parts are run again: rows by the cause that was replaced last."""
+        """Why the rows of these parts are run again: number of rows by their previous cause."""
         return dict(
             self.database.query(
                 "SELECT coalesce(cause, outcome), count(*) FROM history WHERE rowid IN "  # noqa: S608  # only marks
@@ -400,5 +400,5 @@ def _is_wanted(wanted: tuple[str, ...]) -> str:
 
 
 def placeholders(values: Sequence[object]) -> str:
-    """Places for values in a statement."""
+    """A statement's placeholders for these values."""
     return ", ".join("?" * len(values))

@@ -1,4 +1,4 @@
-"""The store's rows as values: jobs, parts, batch runs, remote writes, and rows of the ledger."""
+"""The store's records: jobs, parts, batch runs, remote writes, and rows of the ledger."""
 
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
@@ -13,7 +13,7 @@ from doubleword_batch.models import TERMINAL
 from doubleword_batch.open_files import is_other_than_file
 
 RANDOM_FINGERPRINT = "calls:"
-"""How the fingerprint of a job begins that was drawn for it alone, and not made of its content."""
+"""How a fingerprint begins that is random and so unique, not made from the job's content."""
 
 OUTCOMES = (
     "ok",
@@ -27,28 +27,28 @@ OUTCOMES = (
     "skipped",
     "pending",
 )
-"""ok: an acceptable answer. failed: an error, see its cause. truncated: the answer was cut by the
-token limit. refused: the model declined. invalid: the answer does not fit the response_schema.
+"""ok: an acceptable answer. failed: an error, see its cause. truncated: the answer was cut off by
+the token limit. refused: the model declined. invalid: the answer does not fit the response_schema.
 expired, cancelled: the batch ended before the row ran. missing: the batch ended and the provider
-has no line for the row. skipped: blank where the prompt looks, so it was not sent. pending: not
-answered yet."""
+has no line for the row. skipped: not sent, as all columns that the prompt uses are blank. pending:
+not answered yet."""
 
 ANSWERED = frozenset({"ok", "truncated", "refused", "invalid"})
-"""Outcomes that come with an answer of the model."""
+"""Outcomes of a row with an answer from the model."""
 
 UNANSWERED = ("failed", "expired", "cancelled", "missing")
-"""Outcomes of a row that ended without an answer of the model."""
+"""Outcomes of a row that ended without an answer from the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A row of a table, whose columns its fields are, in their order."""
+    """A row of a table; its fields are the table's columns, in a fixed order."""
 
     TABLE: ClassVar[str]
 
     @classmethod
     def of(cls, columns: tuple[Any, ...]) -> Self:
-        """The record in a row of the table."""
+        """The record made from a row of the table."""
         return cls(*columns)
 
 
@@ -94,12 +94,12 @@ class JobRecord(Record):
 
     @property
     def has_random_fingerprint(self) -> bool:
-        """Whether no other state directory can have sent the same job."""
+        """Whether the fingerprint is random, so no other state directory can have this job."""
         return self.fingerprint.startswith(RANDOM_FINGERPRINT)
 
 
 AFTER_FIRST_WAVE, NEVER = 1, 2
-"""When a part is sent that is not sent with the first: see `Part.later`."""
+"""Values of `Part.later` for parts that are not sent at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +108,10 @@ class Part(Record):
 
     Attributes:
         retry_round: 0 for the first run, then 1 more for each retry that built new files.
-        model: whose answers its requests ask for; None for the job's own.
-        is_changed: a retry changed parameters of its requests: they are not those that were built.
-        later: 0 for one that is sent with the job; `AFTER_FIRST_WAVE` for one that waits until the
-            first wave has ended; `NEVER` if the job was cancelled meanwhile.
+        model: the model its requests ask; None for the job's own.
+        is_changed: whether a retry changed parameters of its requests.
+        later: 0 if it is sent with the job; `AFTER_FIRST_WAVE` if it waits until the first wave has
+            ended; `NEVER` if the job was cancelled meanwhile.
     """
 
     TABLE = "parts"
@@ -136,10 +136,10 @@ class Part(Record):
         return cls(part, job, number, retry_round, Path(path) if path else None, *rest)
 
     def in_folder(self, folder: Path) -> Self:
-        """The part with its file in a folder, the one of its job; of the path the name counts.
+        """The part with its file in its job's folder; only the name of its path counts.
 
         Raises:
-            StoreError: something other than a file stands there.
+            StoreError: the path is not a regular file.
         """
         if self.path is None:
             return self
@@ -157,10 +157,10 @@ class BatchRun(Record):
     """One batch of a job, as last seen.
 
     Attributes:
-        sightings: how often a change of it was recorded; who asks remembers it, so that
-            an older answer never replaces a newer one.
-        collected: everything of it has been read and compared with the provider's counts.
-        still_cancelling: the provider has been cancelling it for so long that it counts as
+        sightings: how often a change to it was recorded. It is remembered when the provider is
+            asked, so that an older reply never replaces a newer one.
+        collected: whether it was read completely and compared with the provider's counts.
+        still_cancelling: whether the provider has been cancelling it for so long that it counts as
             cancelled.
     """
 
@@ -199,16 +199,16 @@ class BatchRun(Record):
 
 @dataclass(frozen=True, slots=True)
 class Write(Record):
-    """A remote write: the intent, and once answered the fact.
+    """A remote write: the intent and, once it is answered, the result.
 
     Attributes:
         kind: upload, create, cancel or retry.
-        key: its fingerprint: the same write, the same key.
+        key: its fingerprint; the same write has the same key.
         before: what the remote object looked like when the write was intended.
         sent_at: the last moment, by the wall clock, at which it was on its way.
         sent_monotonic: the same moment by the monotonic clock of this machine.
-        remote_id: the id of what it made or changed, once that is known.
-        refused_at: when the provider last refused it, or its sender last learned no more.
+        remote_id: the id of the object it made or changed, once that is known.
+        refused_at: when the provider last refused it, or its sender gave up waiting.
     """
 
     TABLE = "writes"
@@ -225,23 +225,23 @@ class Write(Record):
 
     @property
     def is_lost(self) -> bool:
-        """Whether its sender has ended without learning what became of it."""
+        """Whether its sender gave up waiting without learning whether it happened."""
         times = self.sent_at, self.refused_at
         return times[0] is not None and times[1] is not None and times[1] >= times[0]
 
 
 class RowOutcome(msgspec.Struct, frozen=True, gc=False):
-    """What became of a row, and where its line is: what a table needs to know of it.
+    """A row's outcome and where its line is: what a table needs to know.
 
     Attributes:
         row: its number in the source, from 1.
-        batch_run: whose answer this is.
+        batch_run: the batch run that the answer is from.
         kind: `output` or `error`: which file of the batch.
-        offset: byte at which its line begins in our copy of that file.
+        offset: where its line begins in our copy of that file, in bytes.
         size_bytes: the line's length.
-        shares: the row whose request is this one's too, and whose outcome it has; it has no
-            request and no tokens of its own.
-        origin: number of the job among `origins` from which the answer was taken.
+        shares: the row whose request and outcome this row shares; it has no request and no tokens
+            of its own.
+        origin: number, among `origins`, of the job from which the answer was taken.
     """
 
     row: int
@@ -261,7 +261,7 @@ class Entry(RowOutcome, frozen=True, gc=False):
     """One row of the ledger.
 
     Attributes:
-        part: number of the part that holds its request, 0 for none.
+        part: number of the part that has its request; 0 for none.
     """
 
     part: int
@@ -270,12 +270,12 @@ class Entry(RowOutcome, frozen=True, gc=False):
 
 
 class EndedRow(msgspec.Struct, gc=False):
-    """A row that has its outcome: the attributes are those of its entry in the ledger, and `line`.
+    """A row that has an outcome, with the attributes of its entry in the ledger, and `line`.
 
     Attributes:
-        cause: of an outcome without an answer.
+        cause: why there is no answer; None if there is one.
         message: the same, in words.
-        line: the provider's result line, once it was read; None when it has none for the row.
+        line: the provider's result line, once it was read; None if there is none for the row.
     """
 
     row: int
@@ -294,11 +294,11 @@ class Origin:
     """An earlier job from which answers were taken, as it was then.
 
     Attributes:
-        number: by which the ledger's rows name it.
-        name: the job's.
-        answered_at: when the batch ended that the answers are of; epoch seconds.
-        rows: how many rows had their answer from there when the job was built.
-        model: whose answers they are; None for the job's own.
+        number: its number in the rows of the ledger.
+        name: the job's name.
+        answered_at: when the batch of these answers ended; epoch seconds.
+        rows: how many rows got their answer from there when the job was built.
+        model: the model that answered; None for the job's own.
     """
 
     number: int

@@ -1,4 +1,4 @@
-"""What a person judged: rows of a job marked right or wrong."""
+"""A person's judgements: rows of a job marked right or wrong."""
 
 import time
 from typing import Literal
@@ -21,7 +21,7 @@ class RowMarks:
         self._job = job
 
     def set(self, row: int, mark: Mark | None) -> None:
-        """Mark a row, or take its mark away."""
+        """Mark a row, or remove its mark."""
         with self._database.transaction() as db:
             db.execute("DELETE FROM marks WHERE job = ? AND row = ?", (self._job, row))
             if mark is not None:
@@ -31,12 +31,12 @@ class RowMarks:
                 )
 
     def all(self) -> dict[int, Mark]:
-        """The marks by row: as many as a person has made."""
+        """All marks, by row; as a person makes them, they are few."""
         found = self._database.query("SELECT row, mark FROM marks WHERE job = ?", (self._job,))
         return dict(found)
 
     def version(self) -> tuple[object, ...]:
-        """A value that differs when a mark was made or taken away."""
+        """A value that changes when a mark is made or removed."""
         ((count, last),) = self._database.query(
             "SELECT count(*), max(marked_at) FROM marks WHERE job = ?", (self._job,)
         )

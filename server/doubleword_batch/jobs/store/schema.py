@@ -1,7 +1,7 @@
 """The store's tables, as an append-only list of named steps.
 
-A step that has landed is never edited: a change of the tables is a new step at the end. The first
-step's names of columns are those of its day; the step "words" renames some of them.
+A step that has landed is never edited; a change to the tables is a new step at the end. The first
+step has the column names of its time; the step "words" renames some of them.
 """
 
 from collections.abc import Callable
@@ -11,10 +11,10 @@ from doubleword_batch.atomic_files import rename, sync_folder
 
 
 def _rename_copies(home: Path) -> None:
-    """Give our copies of result files, named by `attempt` before, the names of batch runs.
+    """Name our copies of result files, which were named by `attempt`, after batch runs.
 
-    A name that is taken is that of a newer copy, to which the ledger points. Whatever a crash
-    leaves undone here is done by the next start.
+    If the new name is taken, it is a newer copy's, to which the ledger points. If a crash leaves
+    copies unrenamed, the next start renames them.
     """
     folders: set[Path] = set()
     for path in (home / "jobs").glob("*/attempt-*.jsonl"):
