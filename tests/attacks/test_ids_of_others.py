@@ -67,7 +67,7 @@ async def test_the_caller_of_a_batch_without_an_id_of_its_own_is_told_in_words()
         OneId("completed", [answered(1)]).serve(router)
         async with quick(api_key="k", base_url=URL) as client:
             assert (await chat_call(client, "one")).choices
-            with pytest.raises(BatchCallError, match="the id of another"):
+            with pytest.raises(BatchCallError, match="the same id"):
                 await chat_call(client, "two")
 
 

@@ -35,7 +35,7 @@ async def test_a_part_above_the_servers_limit_is_divided_and_the_same_call_goes_
         sizes = [file["bytes"] for file in harness.input_files()]
     assert "40000 bytes" in caught.value.message
     assert "(up to 200,000,000) and this server does not" in caught.value.message
-    assert "up to 40,000 bytes each; nothing has to be built anew" in caught.value.hint
+    assert "up to 40,000 bytes each; nothing has to be built again" in caught.value.hint
     assert uploaded.requests == 200
     assert len(sizes) > 3
     assert max(sizes) <= 40_000

@@ -192,7 +192,7 @@ async def test_lines_of_others_cut_lines_and_lines_in_any_order_do_no_harm(resul
         request_counts={"total": 10, "completed": 10, "failed": 0},
     )
     assert found.ledger == {"ok": 10}
-    assert any("not of this job" in warning for warning in found.warnings)
+    assert any("not in this job" in warning for warning in found.warnings)
     assert any("not result lines" in warning for warning in found.warnings)
 
 

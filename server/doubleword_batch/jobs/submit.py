@@ -1,4 +1,4 @@
-"""Files and batches at the provider, each of them once: the tools `upload` and `create_batch`."""
+"""Uploads files and creates batches, each only once: the tools `upload` and `create_batch`."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -75,14 +75,15 @@ async def upload(
         ws: the workspace.
         job: a job's name.
         path: a JSONL request file; it is validated first and becomes a job.
-        progress: told the bytes sent.
+        progress: called with the bytes sent.
 
     Raises:
-        InputError: no such job or file, or a file with invalid lines (`invalid_request_file`).
+        InputError: there is no such job or file, or the file has invalid lines
+            (`invalid_request_file`).
         ApiError, TransportError: the provider refused or could not be reached.
     """
     if (job is None) == (path is None):
-        raise InputError("Give job or path: one of the two, and not both.")
+        raise InputError("Give either job or path, not both.")
     found, warnings = (
         (await find_job(ws, job or ""), []) if path is None else await job_of_file(ws, path)
     )
@@ -113,21 +114,21 @@ async def create_batch(
     max_cost_usd: Decimal | None = None,
     progress: Progress = no_progress,
 ) -> Submitted:
-    """Create the batches of a job, uploading first if that has not happened.
+    """Create the batches of a job, after uploading its files if that has not happened yet.
 
-    A job that has its batches already is given back as it is: nothing runs twice.
+    A job that has its batches already is returned as it is: nothing runs twice.
 
     Args:
         ws: the workspace.
         job: a job's name or an input file's id.
         completion_window: one of the provider's; by default the job's own or the provider's first.
-        metadata: text by text, kept with each batch.
-        max_cost_usd: refuse above this; the human's caps hold in any case.
-        progress: told the bytes sent.
+        metadata: texts by name, kept with each batch.
+        max_cost_usd: refuse to spend more; caps set by a human hold in any case.
+        progress: called with the bytes sent.
 
     Raises:
-        InputError: an unknown window, bad metadata, or a cap that would be passed.
-        ApprovalError: it costs more than a person allows unasked.
+        InputError: an unknown window, bad metadata, or a cap that would be exceeded.
+        ApprovalError: it costs more than may be submitted without a person's approval.
         ApiError, TransportError: the provider refused or could not be reached.
     """
     stored = await find_job(ws, job)
@@ -162,14 +163,14 @@ async def _create_batch(
         retry = await finish_retry(stored, progress, max_cost_usd)
         return _reply(stored, reused=False, cost=retry.cost, results=retry.results)
     await ws.refresh_prices()
-    # Before a person is asked: whoever submits it then is not an agent.
+    # Before a person is asked: after that it is not an agent who submits it.
     request_notification(stored)
     if stored.rows is None:
         stored = await read_input_file(stored)
     cost = own = await _own_cost(stored, window, max_cost_usd)
     provider_estimates = stored.profile.cost_estimate and not stored.profile.free
     parts = stored.parts()
-    if not provider_estimates or own.usd is not None:  # the provider's can only be dearer
+    if not provider_estimates or own.usd is not None:  # the provider's can only be higher
         whole = await _whole(stored, window, own, max_cost_usd)
         check_caps(ws, whole, max_cost_usd)
         check_approval(ws, intents_of(stored, unsent_of_first_run(stored), whole, parts), window)
@@ -193,8 +194,8 @@ async def _create_batch(
 async def _submitted_before(
     stored: StoredJob, max_cost_usd: Decimal | None, progress: Progress, *, goes_on: bool
 ) -> Submitted:
-    """What comes back of a job that is submitted already; a cascade may go on."""
-    if max_cost_usd is not None and cascade_of(stored) is not None:  # of the rounds to come
+    """The reply for a job that is submitted already; its cascade may continue."""
+    if max_cost_usd is not None and cascade_of(stored) is not None:  # for the rounds to come
         record_cascade(stored.store, stored.id, max_cost_usd=str(max_cost_usd))
     if goes_on:
         await send_next_batches(stored, progress)
@@ -202,7 +203,7 @@ async def _submitted_before(
 
 
 async def _own_cost(job: StoredJob, window: str, max_cost_usd: Decimal | None) -> Cost:
-    """Our estimate; under a cap the most that the requests can cost, by their own lines."""
+    """Our estimate, or if there is a cap, the most that the requests' lines can cost."""
     if not holds_cap(job.workspace, max_cost_usd):
         return estimate_cost(job, window)
     paths = [part.path for part in job.parts()]
@@ -210,7 +211,7 @@ async def _own_cost(job: StoredJob, window: str, max_cost_usd: Decimal | None) -
 
 
 async def _whole(job: StoredJob, window: str, own: Cost, max_cost_usd: Decimal | None) -> Cost:
-    """The cost of the job's own model, and the most of a cascade's rounds to come."""
+    """The cost of the job's own model, plus the most that a cascade's later rounds can cost."""
     is_held = holds_cap(job.workspace, max_cost_usd)
     paths = [part.path for part in job.parts()] if is_held else None
     return await in_thread(lambda _: with_cascade(job, window, own, paths))
@@ -223,10 +224,10 @@ async def _create(
     cost: Cost,
     max_cost_usd: Decimal | None,
 ) -> PartResults[bool]:
-    """Create the batches that are not there yet; tells which of them this call created.
+    """Create the batches that do not exist yet; say which of them this call created.
 
-    Only of the parts that were uploaded for it: what another process has built for a retry since
-    is not of this submission.
+    Only parts that were uploaded for this submission count, not parts that another process has
+    built for a retry since.
     """
     uploaded = {part.id for part in parts}
     ws = job.workspace

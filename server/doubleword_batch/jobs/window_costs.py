@@ -1,7 +1,7 @@
 """The ways to have a job answered, side by side: each completion window, and single calls.
 
-The amounts are estimates by the prices that hold, see `prices.py`. A way whose price is not known
-has no amount, and is never taken for free.
+The amounts are estimates at current prices, see `prices.py`. A way whose price is not known has no
+amount, and never counts as free.
 """
 
 from collections.abc import Mapping
@@ -21,18 +21,18 @@ from doubleword_batch.providers import PriceTable, Profile
 _FEW_ROWS = 20
 _WORTH_WAITING_USD = Decimal("0.01")
 _CACHED_FROM_TOKENS = 1024
-"""Below that providers keep no beginning of a prompt."""
+"""Providers do not cache shorter beginnings of prompts."""
 _BYTES_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True)
 class WindowCosts:
-    """The ways, and what speaks against a batch.
+    """The ways to have a job answered, and what speaks against a batch.
 
     Attributes:
-        windows: the provider's, in its order; empty where nothing is billed.
-        realtime_usd: what single calls would cost; None where that is not known.
-        advice: when a batch would be dearer, or is hardly worth its wait; "" otherwise.
+        windows: the provider's windows, in its order; empty if nothing is billed.
+        realtime_usd: what single calls would cost; None if that is not known.
+        advice: set if a batch would cost more, or is hardly worth the wait; "" otherwise.
     """
 
     windows: list[WindowCost]
@@ -42,12 +42,12 @@ class WindowCosts:
 
 @dataclass(frozen=True, slots=True)
 class EstimatedWork:
-    """What is asked for, by estimates.
+    """The size of a job, estimated.
 
     Attributes:
-        rows: how many requests.
-        input_tokens, output_tokens: of all of them together.
-        shared_tokens: of the beginning that all of them have; 0 where too few to be cached.
+        rows: number of requests.
+        input_tokens, output_tokens: of all requests together.
+        shared_tokens: tokens of the beginning that all requests share; 0 if too few to be cached.
     """
 
     model: str
@@ -58,7 +58,7 @@ class EstimatedWork:
 
 
 def compare_windows_of(ws: Workspace, work: EstimatedWork) -> WindowCosts:
-    """The ways for work that is not a job yet."""
+    """Compare the ways for work that is not a job yet."""
     if ws.profile.free:
         return WindowCosts([], None, "")
     costs = {
@@ -69,7 +69,7 @@ def compare_windows_of(ws: Workspace, work: EstimatedWork) -> WindowCosts:
 
 
 def compare_windows(job: StoredJob) -> WindowCosts:
-    """The ways for a job that is built, by its estimated tokens."""
+    """Compare the ways for a job that is built, by its estimated tokens."""
     profile = job.profile
     if profile.free:
         return WindowCosts([], None, "")
@@ -77,7 +77,7 @@ def compare_windows(job: StoredJob) -> WindowCosts:
         window: with_cascade(job, window, estimate_cost(job, window)).usd
         for window in profile.windows
     }
-    if cascade_of(job) is not None:  # no single calls do the same
+    if cascade_of(job) is not None:  # single calls cannot do the same
         return WindowCosts(_side_by_side(costs, profile), None, "")
     spec: dict[str, Any] = msgspec.json.decode(job.spec or "{}")
     shared = shared_tokens(str(spec.get("system") or ""), str(spec.get("prompt") or ""))
@@ -103,7 +103,7 @@ def _with_single_calls(
 
 
 def _realtime_usd(work: EstimatedWork, prices: PriceTable) -> Decimal | None:
-    """What single calls cost; a beginning that all of them share is cached after the first."""
+    """What single calls cost; a beginning that all of them share is cached after the first call."""
     whole = prices.realtime_usd(work.model, work.input_tokens, work.output_tokens)
     if whole is None:
         return None
@@ -112,7 +112,7 @@ def _realtime_usd(work: EstimatedWork, prices: PriceTable) -> Decimal | None:
 
 
 def shared_tokens(system: str, prompt: str) -> int:
-    """Tokens of the beginning that every request has, where they are enough to be cached.
+    """Tokens of the beginning that all requests share; 0 if too few to be cached.
 
     Args:
         system: template of the system message, or "".

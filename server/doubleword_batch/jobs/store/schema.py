@@ -342,7 +342,7 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
         """,
     ),
     (
-        # Some servers never say that a cancellation has ended; see models.Batch.
+        # Some servers never report that a cancellation has ended; see models.Batch.
         "2026-11-long-cancellations",
         "ALTER TABLE batch_runs ADD COLUMN still_cancelling INTEGER NOT NULL DEFAULT 0;",
     ),
@@ -352,7 +352,7 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
         "ALTER TABLE writes ADD COLUMN refused_at REAL;",
     ),
     (
-        # Lines that the provider counts and has not given are waited for, in bounded time.
+        # Lines that the provider counts but has not shown are waited for, for a bounded time.
         "2026-11-short-files",
         "ALTER TABLE batch_runs ADD COLUMN short_since REAL;  -- NULL where no line is lacking",
     ),

@@ -1,8 +1,8 @@
-"""The folder in which files of a job are made: it becomes the job's, or goes with its process.
+"""The folder in which a job's files are made: it becomes the job's folder or is removed.
 
-Its process holds a lock that ends with it, however it ends; the lock's file lies outside, because
-Windows renames no folder with an open file in it. `remove_leftovers` removes what dead processes
-left, and never what a living one is at.
+The process that makes it holds a lock, which ends with the process in any case. The lock file is
+outside the folder, because Windows cannot rename a folder with an open file in it.
+`remove_leftovers` removes the folders of dead processes, and never those of living ones.
 """
 
 import secrets
@@ -29,7 +29,7 @@ class StagingFolder:
     """A folder in which something is being made.
 
     Attributes:
-        token: names it in the store.
+        token: its name in the store.
         path: the folder.
     """
 
@@ -39,17 +39,17 @@ class StagingFolder:
 
 @contextmanager
 def staging_folder(store: Store) -> Generator[StagingFolder]:
-    """A new private folder among the jobs' folders; what is left of it on leaving is removed.
+    """A new private folder among the jobs' folders; if it is still there on leaving, it is removed.
 
     Raises:
-        StoreError: the state directory does not take it.
+        StoreError: it cannot be made.
     """
     token = secrets.token_hex(8)
     path = store.home / "jobs" / f"{_PREFIX}{token}"
     lock_path = _locks(store) / token
     with ExitStack() as stack:
         try:
-            # Under the write lock: no `remove_leftovers` sees the folder before its lock is held.
+            # Under the write lock, so `remove_leftovers` never sees the folder without its lock.
             with store.transaction():
                 lock_path.parent.mkdir(mode=0o700, exist_ok=True)
                 stack.callback(_delete, lock_path)
@@ -63,29 +63,29 @@ def staging_folder(store: Store) -> Generator[StagingFolder]:
 
 
 def publish_folder(staging: StagingFolder, folder: Path) -> None:
-    """Let the folder be the job's, durably; call inside the transaction that names the job."""
-    shutil.rmtree(folder, ignore_errors=True)  # of a crash between this and that commit
+    """Make the folder the job's, durably; call it in the transaction that names the job."""
+    shutil.rmtree(folder, ignore_errors=True)  # left by a crash between this and the commit
     rename(staging.path, folder)
     sync_folder(folder.parent)
 
 
 def mark_as_leftover(folder: Path) -> None:
-    """Let the folder go with the next clean-up, if its job is gone by then."""
+    """Have the folder removed by the next clean-up, if its job is gone by then."""
     clear_building_mark(folder)  # a link there would be written through
     with suppress(FileNotFoundError):  # the folder is gone already
         (folder / _MARK).write_text("deleted", encoding="ascii")
 
 
 def clear_building_mark(folder: Path) -> None:
-    """Take the mark of the making from a folder that belongs to a job now."""
+    """Remove the mark of an unfinished folder, as the folder now belongs to a job."""
     _delete(folder / _MARK)
 
 
 def remove_leftovers(store: Store) -> None:
     """Remove the unfinished jobs and folders of dead processes.
 
-    A folder that got its job's name but whose job was not committed still carries the mark, by
-    which it is told from every other folder.
+    A folder that got its job's name, but whose job was not committed, still has the mark of an
+    unfinished folder.
     """
     jobs = store.home / "jobs"
     with store.transaction():
@@ -109,10 +109,10 @@ def remove_leftovers(store: Store) -> None:
 
 
 def _in_folders(jobs: Path, pattern: str) -> list[Path]:
-    """What fits the pattern in the jobs' folders, while other builds make and remove some."""
+    """The paths in the jobs' folders that match, while other builds make and remove folders."""
     found: list[Path] = []
     for folder in jobs.glob("*"):
-        if is_link(folder):  # it leads to what is not ours
+        if is_link(folder):  # it leads to files that are not ours
             continue
         with suppress(FileNotFoundError, NotADirectoryError):
             found += folder.glob(pattern)
@@ -124,7 +124,7 @@ def _locks(store: Store) -> Path:
 
 
 def _living(store: Store) -> set[str]:
-    """The tokens whose processes live; the locks of the others are removed."""
+    """The tokens of living processes; the locks of others are removed."""
     living: set[str] = set()
     for path in _locks(store).glob("*"):
         if is_held(path):
@@ -135,7 +135,7 @@ def _living(store: Store) -> set[str]:
 
 
 def _delete(path: Path) -> None:
-    with suppress(OSError):  # on Windows while another has it open; the next clean-up gets it
+    with suppress(OSError):  # open elsewhere, on Windows; the next clean-up gets it
         path.unlink(missing_ok=True)
 
 
@@ -144,7 +144,7 @@ def _token(mark: Path) -> str:
         return ""
     try:
         return mark.read_text(encoding="ascii", errors="replace")
-    except FileNotFoundError:  # its process has just taken it away
+    except FileNotFoundError:  # its process has just removed it
         return ""
 
 

@@ -1,4 +1,4 @@
-"""Work that would stall the event loop, in a thread that learns when nobody waits any more."""
+"""Runs work that would stall the event loop in a thread, which stops when nobody waits for it."""
 
 import threading
 from collections.abc import Callable
@@ -12,13 +12,13 @@ _T = TypeVar("_T")
 
 
 class AbandonedError(Exception):
-    """Raised by work that ends because nobody waits for it any more."""
+    """Raised by work that stops because nobody waits for it any more."""
 
 
 async def in_thread(work: Callable[[Callable[[], bool]], _T]) -> _T:
     """Run `work(cancelled)` in a worker thread.
 
-    When the caller is cancelled, `cancelled()` turns true and the work ends itself and cleans up,
+    When the caller is cancelled, `cancelled()` becomes true, so that the work stops and cleans up,
     and its child processes are killed; the caller does not wait for that.
     """
     stop = threading.Event()

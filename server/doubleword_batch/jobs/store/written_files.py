@@ -1,8 +1,8 @@
-"""The tables and copies that jobs wrote outside the state directory, known by their content.
+"""The tables and copies that jobs wrote outside the state directory, recognised by their content.
 
-A file that a job of ours wrote, and that nobody has changed since, may be written anew; every other
-file is somebody's. Recorded are its path and the sha256 of its content, before it gets its name: a
-crash in between leaves a record that fits no file.
+A file that a job of ours wrote and nobody has changed since may be replaced; every other file
+belongs to somebody. Its path and the sha256 of its content are recorded before it gets its name; a
+crash in between leaves a record that matches no file.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ class WrittenFiles:
         self._store = store
 
     def record(self, path: Path, job: int, sha256: str) -> None:
-        """Remember that this job is about to write this content to `path`."""
+        """Record that this job is about to write this content to `path`."""
         self._store.execute(
             "INSERT OR REPLACE INTO written_files (path, sha256, job, written_at) "
             "VALUES (?, ?, ?, ?)",
@@ -31,17 +31,17 @@ class WrittenFiles:
         )
 
     def forget_older(self, path: Path, sha256: str) -> None:
-        """Forget what was at `path` before; call it once this content stands there."""
+        """Forget earlier contents of `path`; call it once this content is there."""
         self._store.execute(
             "DELETE FROM written_files WHERE path = ? AND sha256 <> ?", (_key(path), sha256)
         )
 
     def forget(self, job: int) -> None:
-        """Forget what a job wrote: its number may be another job's one day."""
+        """Forget what a job wrote, as its id may be another job's one day."""
         self._store.execute("DELETE FROM written_files WHERE job = ?", (job,))
 
     def has_unchanged_file(self, job: int) -> bool:
-        """Whether a table or a copy that a job wrote stands where it was written, unchanged.
+        """Whether a table or copy that a job wrote is still there, unchanged.
 
         A lock file alone holds no answers.
         """
@@ -51,11 +51,11 @@ class WrittenFiles:
         )
 
     def newest_content(self, path: Path) -> str | None:
-        """The sha256 of what was written to `path` last."""
+        """The sha256 of the content that was last written to `path`; None if none was."""
         return self._newest("sha256", path)
 
     def last_writer(self, path: Path) -> int | None:
-        """The job that wrote to `path` last, whatever stands there now."""
+        """The job that last wrote to `path`, whatever is there now."""
         return self._newest("job", path)
 
     def _newest(self, column: str, path: Path) -> Any:
@@ -66,9 +66,9 @@ class WrittenFiles:
         return found[0] if found else None
 
     def writer(self, path: Path) -> int | None:
-        """The job that wrote what stands at `path` now; None if it is anybody else's, or changed.
+        """The job that wrote the file now at `path`; None if no job did or it has been changed.
 
-        Reads the whole file where something was written there: not for the event loop's thread.
+        Reads the whole file if a job has written there, so do not call it in the event loop.
         """
         known = self._store.query(
             "SELECT sha256, job FROM written_files WHERE path = ?", (_key(path),)

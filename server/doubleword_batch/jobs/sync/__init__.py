@@ -1,1 +1,1 @@
-"""What is written to the provider and taken over from it: each write once, several at a time."""
+"""Writes to the provider, each exactly once, and collects its results."""

@@ -1,8 +1,8 @@
-"""From a response body to the answer in it, whatever server wrote it.
+"""Finds the answer in a response body, whatever server wrote it.
 
-Read here: chat completions and completions, responses, embeddings, Anthropic's messages, Gemini's
-candidates, and what servers like them make of these. A body of no known shape is not lost: it is
-the answer, as JSON, and said to be strange.
+It reads chat completions and completions, responses, embeddings, Anthropic's messages, Gemini's
+candidates, and the variants of similar servers. A body of unknown shape is not lost: it becomes the
+answer, as JSON, and is marked as unknown.
 """
 
 from typing import Any, cast
@@ -76,20 +76,20 @@ class Answer(msgspec.Struct):
     """The answer in a response body.
 
     Attributes:
-        text: the model's text, None where there is none.
-        embedding: the vector (or vectors, for a list input); the text that came where it is none.
-        tool_calls: `{"name", "arguments"}` each, arguments parsed where they are JSON.
-        refusal: the model's words when it declined.
+        text: the model's text; None if there is none.
+        embedding: the vector (or vectors, for a list input); if it is not one, as it came.
+        tool_calls: `{"name", "arguments"}` each; the arguments are parsed if they are JSON.
+        refusal: the model's words if it declined.
         finish_reason: `stop`, `length`, `MAX_TOKENS`, ... as the server wrote it.
         input_tokens: as reported in `usage`.
-        output_tokens: the same.
-        cached_tokens: of the input tokens, those that the provider had in its cache.
-        error: what the server says of a choice that went wrong.
-        logprobs: as the server wrote them, where they were asked for.
-        audio: spoken answer, base64 as it came.
-        others: the further choices of `n` above 1, in the order of their index.
-        is_broken: a tool call has arguments that are not JSON, or an embedding is none.
-        is_unknown: the body has no known shape; `text` is the body.
+        output_tokens: as reported in `usage`.
+        cached_tokens: how many of the input tokens the provider had in its cache.
+        error: what the server says about a choice that went wrong.
+        logprobs: as the server wrote them, if they were asked for.
+        audio: a spoken answer, in base64 as it came.
+        others: the other choices if `n` is above 1, by index.
+        is_broken: whether a tool call's arguments are not JSON, or the embedding is not a vector.
+        is_unknown: whether the body has an unknown shape; then `text` is the body.
     """
 
     text: str | None = None
@@ -109,7 +109,7 @@ class Answer(msgspec.Struct):
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing that could be called an answer."""
+        """Whether there is nothing that counts as an answer."""
         has_text = self.text is not None and not has_no_answer(self.text)
         return not (has_text or self.tool_calls or self.audio) and not has_numbers(self.embedding)
 
@@ -155,7 +155,7 @@ def _answer(body: dict[str, Any]) -> Answer:
 
 
 def _of_other_names(body: dict[str, Any]) -> Answer:
-    """Answers at the top of the body or in lists of their own; else the body is the answer."""
+    """The answer at the top of the body, or in a list under another name; or the whole body."""
     for name in _AT_THE_TOP:
         if name in body and not (name == "message" and _is_word(body)):
             return _of_message(body, body[name])
@@ -168,7 +168,7 @@ def _of_other_names(body: dict[str, Any]) -> Answer:
 
 
 def _is_word(body: dict[str, Any]) -> bool:
-    """Whether a message is a text with nothing beside it that an answer has."""
+    """Whether `message` is just a text, with no other field of an answer beside it."""
     return isinstance(body["message"], str) and body.keys().isdisjoint(_BESIDE_ANSWERS)
 
 
@@ -196,9 +196,9 @@ def _choice(choice: dict[str, Any]) -> Answer:
 
 
 def _end_of(choice: dict[str, Any], message: dict[str, Any]) -> Any:
-    """Why a choice ended; where the usual field says nothing, by any name that tells it.
+    """Why a choice ended, from the usual field or else from any other field that says it.
 
-    A stop token or text that some servers name beside it is no reason.
+    The stop token or text that some servers give besides is not a reason.
     """
     usual = choice.get("finish_reason", choice.get("stop_reason"))
     if reason_text(usual):
@@ -210,7 +210,7 @@ def _end_of(choice: dict[str, Any], message: dict[str, Any]) -> Any:
 
 
 def _add_parts_of_message(answer: Answer, message: dict[str, Any]) -> None:
-    """What chat keeps beside the content: tool calls, the legacy one too, refusal, speech."""
+    """Add a chat message's other parts: tool calls (and the legacy call), refusal, speech."""
     calls = as_list(first_value(message, ("tool_calls", "toolCalls")))
     if not calls and isinstance(message.get("function_call"), dict):
         calls = [{"function": message["function_call"]}]
@@ -228,7 +228,7 @@ def _add_parts_of_message(answer: Answer, message: dict[str, Any]) -> None:
 
 
 def _of_response(body: dict[str, Any]) -> Answer:
-    """OpenAI's responses; also Bedrock's `{"output": {"message": ...}, "stopReason": ...}`."""
+    """OpenAI's responses, and Bedrock's `{"output": {"message": ...}, "stopReason": ...}`."""
     output = body.get("output", body.get("outputs"))
     answer = Answer(finish_reason="stop")
     if isinstance(output, list):
@@ -251,7 +251,7 @@ def _of_response(body: dict[str, Any]) -> Answer:
 
 
 def _final_outputs(output: list[Any]) -> list[Any]:
-    """The outputs of a response, without remarks on the way to the final answer."""
+    """The outputs of a response without interim remarks before the final answer."""
     phases = [object_of(item).get("phase") for item in output]
     if "final_answer" not in phases:
         return output
@@ -283,7 +283,7 @@ def _of_candidates(body: dict[str, Any]) -> Answer:
 
 
 def _of_message(body: dict[str, Any], message: Any) -> Answer:
-    """Anthropic's messages, and bodies whose answer stands at the top."""
+    """Anthropic's messages, and bodies with the answer at the top level."""
     fields = object_of(message)
     is_message = not fields.keys().isdisjoint({"content", "role", "tool_calls", "function_call"})
     answer = _content(fields.get("content") if is_message else message)
@@ -336,7 +336,7 @@ def _content(content: Any) -> Answer:
 
 
 def _pieces(content: Any) -> list[Any]:
-    """The pieces of content, lists inside lists opened; an object without any is a text of JSON."""
+    """The pieces of content, with nested lists flattened; an object without pieces is JSON text."""
     if isinstance(content, dict):
         return _pieces_of(object_of(content))
     if not isinstance(content, list):
@@ -344,7 +344,7 @@ def _pieces(content: Any) -> list[Any]:
         return [] if content is None else [told]
     pieces: list[Any] = []
     for piece in list_of(content):
-        if {"role", "content"} <= object_of(piece).keys():  # of several messages the last
+        if {"role", "content"} <= object_of(piece).keys():  # of several messages, the last
             pieces = _pieces(piece)
         else:
             pieces += _pieces(piece) if isinstance(piece, list) else [piece]
@@ -362,7 +362,7 @@ def _pieces_of(fields: dict[str, Any]) -> list[Any]:
 
 
 def _is_of_the_model(fields: dict[str, Any]) -> bool:
-    """Whether an object is the model's own, and no piece of content that holds the answer."""
+    """Whether an object is the model's own answer, not a piece of content that holds it."""
     known = {"text", "type", "annotations", "logprobs", "citations", "refusal", "thinking"}
     kind = string_of(fields.get("type"))
     is_piece = fields.keys() <= known and (not kind or "text" in kind or kind == "refusal")
@@ -370,7 +370,7 @@ def _is_of_the_model(fields: dict[str, Any]) -> bool:
 
 
 def _is_wrapper(fields: dict[str, Any], name: str) -> bool:
-    """Whether an object stands around content, and is not an answer that has such a field."""
+    """Whether an object just wraps content, and is not an answer that has a field of that name."""
     return "role" in fields or fields.keys() <= {name, "type", "id", "status"}
 
 
@@ -384,7 +384,7 @@ def _text(content: Any) -> str | None:
 
 
 def _add_call(answer: Answer, call: dict[str, Any]) -> None:
-    """A tool call of any server: its own fields, or those inside `function` and the like."""
+    """A tool call from any server: its own fields, or those inside `function` or the like."""
     inner = next((call[name] for name in _CALLED if isinstance(call.get(name), dict)), call)
     if all(value is None for name, value in inner.items() if name not in ("id", "type", "index")):
         return  # nothing is called
@@ -392,7 +392,7 @@ def _add_call(answer: Answer, call: dict[str, Any]) -> None:
     given = (inner[name] for name in ("arguments", "input", "args", "parameters") if name in inner)
     arguments: Any = next(given, None)
     if isinstance(arguments, str) and not is_free_text:
-        # A function without parameters: some servers write "" for {}.
+        # For a function without parameters some servers write "" instead of {}.
         parsed: Any = decode_or_none(arguments) if arguments.strip() else {}
         if isinstance(parsed, str):  # written as JSON twice
             parsed = object_of(decode_or_none(parsed)) or parsed

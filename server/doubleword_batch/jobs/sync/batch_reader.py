@@ -1,8 +1,8 @@
-"""Reading the files of one batch: its lines into our copy and into the ledger, resumably.
+"""Reads the result files of one batch into our copy and the ledger; reading can be resumed.
 
-The lines that count are appended to our copy and moved in the ledger as one step, under the store's
-write lock: after a crash, or beside another process, the copy is cut back to what the ledger knows
-and the reading goes on from there.
+Lines that count are appended to our copy and applied to the ledger in one step, under the store's
+write lock. After a crash, or beside another process, the copy is cut back to the length that the
+ledger knows, and reading continues from there.
 """
 
 import io
@@ -38,10 +38,10 @@ _GROUP_SECONDS = 10.0
 _MOST_RACES = 20
 _ODD_BYTES = 64 * 1024
 _GONE = frozenset({404, 410})
-"""Of a file. A server that offers no such thing today, 405 or 501, may still have it."""
+"""Statuses that mean that a file is gone. A server that answers 405 or 501 may still have it."""
 _LIST, _UNREADABLE = "results", "unreadable"
 _LONGEST_WAIT_SECONDS = 600.0
-"""For lines that a batch counts, once no more have come."""
+"""How long to wait for lines that a batch counts, from when the last ones came."""
 _OutcomeAndText = tuple[LineOutcome, bytes]
 _NOTES = {
     TWINS: "several requests share a custom_id: their answers are taken in the order of the lines",
@@ -54,7 +54,7 @@ class CollectSummary:
     """What was read, and what was odd about it.
 
     Attributes:
-        waiting: batches that have ended and have not given all that they count.
+        waiting: number of batches that have ended but have not shown all lines that they count.
     """
 
     lines: int = 0
@@ -68,9 +68,9 @@ class CollectSummary:
     notes: set[str] = field(default_factory=set[str])
 
     def warnings(self) -> list[str]:
-        """Warnings for people: nothing here changed the ledger for the worse."""
+        """Warnings for people; nothing of this made the ledger worse."""
         named = (
-            (self.foreign, "lines with a custom_id that is not of this job were ignored"),
+            (self.foreign, "lines with a custom_id that is not in this job were ignored"),
             (self.unreadable, "lines that are not result lines were ignored"),
             (len(self.gone), "result files are gone at the provider: what was read before is kept"),
             (self.listed, "answers were taken from the provider's lists of results"),
@@ -89,7 +89,7 @@ def outcome_without_line(run: BatchRun) -> tuple[str, str]:
 
 @dataclass(slots=True)
 class _Group:
-    """Lines that came together, and those of them that may be of this job."""
+    """Lines that came together, and the lines among them that may belong to this job."""
 
     received: int = 0
     unreadable: int = 0
@@ -127,10 +127,10 @@ class BatchReader:
         self._is_gone = False
 
     def is_short(self, rows: int, *, has_pending: bool) -> bool:
-        """Whether the batch has given fewer lines than it has, as far as it says.
+        """Whether we have fewer lines of the batch than it counts.
 
         Args:
-            rows: for which it has given a line.
+            rows: number of rows with a line from it.
             has_pending: whether its part has rows without an outcome.
         """
         run = self.batch_run
@@ -138,12 +138,12 @@ class BatchReader:
         return rows < counted if counted else run.status == "completed" and has_pending
 
     def waits(self, rows: int, *, has_pending: bool, gives_up: bool) -> bool:
-        """Whether lines are lacking that may still come; then it is noted, and a person may end it.
+        """Whether lines that may still come are missing; if so, add a note for people.
 
         Args:
-            rows: for which the batch has given a line.
+            rows: number of rows with a line from the batch.
             has_pending: whether its part has rows without an outcome.
-            gives_up: whether a person ends it.
+            gives_up: whether a person ends the wait.
         """
         run, ws = self.batch_run, self._job.workspace
         has_rows = self._names.kind != OPEN
@@ -153,7 +153,7 @@ class BatchReader:
             return False
         now = ws.now()
         with ws.store.transaction():
-            self._job.reloaded()  # of a job that was deleted nobody waits
+            self._job.reloaded()  # raises if the job was deleted
             since = ws.store.incomplete_since(run, now, has_news=self._moved > 0)
         if has_rows and (gives_up or now - since >= _LONGEST_WAIT_SECONDS):
             return False
@@ -173,7 +173,8 @@ class BatchReader:
         """Outcome and cause of the rows for which there is no line.
 
         Args:
-            rows: for which there is one: where more were answered, some of the others were paid.
+            rows: number of rows with a line; if the batch counts more answers, some of the rows
+                without one were paid for.
             gives_up: whether a person has ended the wait for them.
         """
         outcome, cause = outcome_without_line(self.batch_run)
@@ -182,10 +183,11 @@ class BatchReader:
 
     @property
     def is_unreadable(self) -> bool:
-        """Whether there was something in the files, answers perhaps, but not one result line.
+        """Whether the files may hold answers, but not a single result line could be read.
 
-        Or nothing at all, although the provider says that requests were answered: it names the
-        files later, or they are empty for a while. What is gone is another matter.
+        This includes empty or missing files although the provider says that requests were answered:
+        it may name the files later, or they may be empty for a while. It does not include files
+        that are gone.
         """
         run = self.batch_run
         may_hold_answers = (
@@ -202,18 +204,18 @@ class BatchReader:
         return would_be_missing and not self._is_gone and not self._unreadable
 
     def report_unreadable(self, *, may_raise: bool) -> None:
-        """Keep the beginning of what came: no row of such a batch is missing, all are pending.
+        """Keep the beginning of files that cannot be read; their rows stay pending.
 
         Args:
-            may_raise: whether that is an error, and not a note beside the answers of others.
+            may_raise: whether this is an error, or only a note because other batches have answers.
 
         Raises:
-            ProtocolError: it is unreadable.
+            ProtocolError: the files cannot be read.
         """
         if not self.is_unreadable:
             return
         path = stored_lines_path(self._job, self.batch_run.id, _UNREADABLE)
-        append_lines(path, 0, self._odd or b"\n")  # that it is there tells that it was met
+        append_lines(path, 0, self._odd or b"\n")  # the file's existence records that this happened
         batch = self.batch_run.batch_id
         if self._is_withheld:
             message = f"Batch {batch} has ended, but the provider does not give its answers yet."
@@ -237,18 +239,18 @@ class BatchReader:
         self._collected.notes.add(f"{error.message} {error.hint}")
 
     async def read_both(self) -> None:
-        """Read on in both files; one that is gone at the provider is noted and passed over.
+        """Continue reading both files; a file that is gone at the provider is noted and skipped.
 
-        While a batch runs and counts no failure, its error file can wait.
+        The error file is not read while the batch runs and counts no failure.
 
         Raises:
             ApiError, TransportError, ProtocolError: what was read before is kept.
-            StoreError: the same.
+            StoreError: it could not be stored; the same holds.
         """
         run = self.batch_run
         if self._names.kind:
             self._collected.notes.add(_NOTES[self._names.kind])
-        if self._names.kind == TWINS:  # their order counts, from the first line on
+        if self._names.kind == TWINS:  # the order of lines counts, from the first line on
             reset_cursors(self._ledger, run.id)
             self._names.begin()
             if await self._read_list():
@@ -261,7 +263,7 @@ class BatchReader:
                 await self._read(kind, file_id)
 
     def reset_cursors(self) -> None:
-        """Let both files be read from their first line again, what was odd in them included."""
+        """Have both files read from the first line again, and count what is odd in them again."""
         self._collected.foreign -= self._foreign
         self._collected.unreadable -= self._unreadable
         self._foreign = self._unreadable = 0
@@ -269,19 +271,19 @@ class BatchReader:
         reset_cursors(self._ledger, self.batch_run.id)
 
     async def read_list(self, *, is_short: bool) -> None:
-        """Look for the lines that the files lack in the provider's list of the batch's results.
+        """Look in the provider's list of the batch's results for lines that the files lack.
 
         Args:
-            is_short: whether there are fewer lines than requests that have ended.
+            is_short: whether there are fewer lines than finished requests.
 
         Raises:
-            ApiError, TransportError: the provider could not be asked; no row is called missing.
+            ApiError, TransportError: the provider could not be asked; no row becomes missing.
         """
         if is_short or self._collected.gone or outcome_without_line(self.batch_run)[0] == "missing":
             await self._read_list()
 
     async def _read_list(self) -> bool:
-        """Read the list of results from its start; False where there is none."""
+        """Read the list of results from its start; False if there is none."""
         if not self._job.profile.results:
             return False
         before = self._collected.moved
@@ -308,7 +310,7 @@ class BatchReader:
             except NotFoundError as error:
                 if kind == _LIST or error.status not in _GONE:
                     raise
-                # A batch that runs may have no such file yet; one that has ended lost it.
+                # A running batch may not have the file yet; an ended batch has lost it.
                 if self.batch_run.is_terminal:
                     self._collected.gone.add(file_id)
                     self._is_gone = True
@@ -322,7 +324,7 @@ class BatchReader:
         first_line, committed_at = cursor.lines, anyio.current_time()
 
         async def keep(data: bytes) -> bool:
-            """Keep the lines; True when what came lately is of use."""
+            """Keep the lines; True if the last ones brought anything new."""
             nonlocal cursor, buffered, committed_at
             buffer.append(data)
             buffered += len(data)
@@ -332,7 +334,7 @@ class BatchReader:
             cursor = await self._commit(kind, cursor, buffer)
             buffered, committed_at = 0, anyio.current_time()
             is_new = cursor.size_bytes > before.size_bytes
-            # A file that is read again brings what is known, but no more lines than it has.
+            # A file that is read again brings known lines, but not more than it has.
             return is_new or (is_full and cursor.lines - first_line <= self.batch_run.total)
 
         client = self._job.client
@@ -355,11 +357,11 @@ class BatchReader:
         return moved
 
     def _commit_now(self, kind: str, cursor: Cursor, data: bytes) -> Cursor:
-        """Append the lines that count to our copy and move their rows, as one step."""
+        """Append the lines that count to our copy and move their rows, in one step."""
         group = self._group(data)
         run = self.batch_run.id
         with self._job.store.transaction():
-            self._job.reloaded()  # of a job that was deleted they are nobody's
+            self._job.reloaded()  # raises if the job was deleted
             if self._cursor(kind) != cursor:
                 raise _CursorMovedError
             self._name(group)
@@ -369,7 +371,7 @@ class BatchReader:
             failpoint("collect.copied")
             now = Cursor(cursor.lines + group.received, cursor.size_bytes + len(applied.text))
             move_cursor(self._ledger, run, kind, now)
-            # Under the store's lock: other parts are read in other threads.
+            # Under the store's lock, as other parts are read in other threads.
             foreign = applied.foreign + group.foreign
             self._moved += applied.moved
             self._foreign += foreign
@@ -402,13 +404,13 @@ class BatchReader:
         return group
 
     def _joined(self, text: bytes) -> list[_OutcomeAndText]:
-        """The result lines inside a line that is not one, such as `data: {...}`."""
+        """The result lines inside a line that is not a result line, such as `data: {...}`."""
         lines = [line for line in io.BytesIO(ObjectLines().lines_of(text)) if line.endswith(b"\n")]
         outcomes = zip(read_lines(lines, self._check), lines, strict=True)
         return [(outcome, line) for outcome, line in outcomes if outcome is not None]
 
     def _name(self, group: _Group) -> None:
-        """Find out whose the lines of a group are."""
+        """Find out which rows the lines of a group are for."""
         lines = group.lines
         rows = self._names.rows_of([outcome.custom_id for outcome, _ in group.outcomes])
         for (outcome, text), row in zip(group.outcomes, rows, strict=True):

@@ -1,4 +1,4 @@
-"""Answers that are not choices: lists of other names, tensors, vectors, and bodies that are one."""
+"""Answers that are not choices: lists with other names, tensors, vectors, whole bodies."""
 
 import base64
 import binascii
@@ -29,13 +29,13 @@ _PLACES_OF_VECTORS = ("data", "embeddings", "embedding", "embeddingsByType", "pr
 _TYPES = ("float", "values", "base64", "int8", "uint8", "binary", "ubinary")
 _PLACES = ("embedding", "embeddings", "data", *_TYPES)
 _USUAL = str.maketrans("-_", "+/")
-"""Base64 as it stands in addresses."""
+"""The characters of URL-safe base64 in place of the usual ones."""
 
 
 def listed_choices(body: dict[str, Any]) -> list[dict[str, Any]]:
-    """Texts as Titan, watsonx, Cohere or Mistral list them, each as a choice of chat.
+    """Texts in a list of Titan, watsonx, Cohere or Mistral, each as a choice of a chat completion.
 
-    Such as `{"results": [{"generated_text": "..."}]}`; Jurassic has each inside a `data`.
+    For example `{"results": [{"generated_text": "..."}]}`; Jurassic puts each inside `data`.
     """
     if is_bare_answer(body):
         return []
@@ -53,9 +53,9 @@ def listed_choices(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def is_bare_answer(body: dict[str, Any]) -> bool:
-    """Whether the body itself is the answer: scores, labels, images, pages, a moderation, a film.
+    """Whether the body itself is the answer: scores, labels, images, pages, a moderation, a video.
 
-    A film that is still made has not come.
+    A video that is still being made is not an answer.
     """
     for name in _RESULT_LISTS:
         results = [object_of(element) for element in list_of(body.get(name))]
@@ -70,15 +70,15 @@ def is_bare_answer(body: dict[str, Any]) -> bool:
 
 
 def is_typed(outputs: Any) -> bool:
-    """Whether outputs are pieces of one answer, which say each of what kind they are."""
+    """Whether outputs are pieces of one answer, each of which names its type."""
     pieces = list_of(outputs)
     return bool(pieces) and all(string_of(object_of(piece).get("type")) for piece in pieces)
 
 
 def decode_tensors(body: dict[str, Any]) -> dict[str, Any]:
-    """The body with what Triton's tensors say, as texts or vectors; any other body as it is.
+    """The body with Triton's tensors as texts or vectors; any other body as it is.
 
-    Such as `{"outputs": [{"name": "text_output", "datatype": "BYTES", "data": ["..."]}]}`.
+    For example `{"outputs": [{"name": "text_output", "datatype": "BYTES", "data": ["..."]}]}`.
     """
     tensors = [object_of(output) for output in list_of(body.get("outputs"))]
     if not tensors or not all(
@@ -100,7 +100,7 @@ def decode_tensors(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _flat(values: list[Any]) -> list[Any]:
-    """The values in lists inside lists, as deep as they are."""
+    """The values of nested lists, in one list."""
     while any(isinstance(value, list) for value in values):
         values = [it for value in values for it in (list_of(value) or [value])]
         values = [value for value in values if value != []]
@@ -111,7 +111,7 @@ def _flat(values: list[Any]) -> list[Any]:
 
 
 def has_vectors(body: dict[str, Any]) -> bool:
-    """Whether a body has vectors where they stand, or nothing; scores and images are none."""
+    """Whether a body has vectors, or an empty list for them; scores and images are not vectors."""
     name = _list_in(body)
     if name is None:
         return False
@@ -130,7 +130,7 @@ def _has_place(element: Any) -> bool:
 
 
 def vectors_in(body: dict[str, Any]) -> tuple[Any, bool]:
-    """The vector of a body, or its vectors; and whether one of them is none."""
+    """The vector of a body, or its vectors; and whether any of them is not a vector."""
     vectors: list[Any] = []
     for element in _elements(body):
         fields = object_of(element)
@@ -157,14 +157,14 @@ def _elements(body: dict[str, Any]) -> list[Any]:
 
 
 def _of_a_type(value: Any) -> Any:
-    """What stands in an object by the type of its numbers; any other value as it is."""
+    """The vector in an object whose field is named after the numbers' type; else the value."""
     fields = object_of(value)
     told = (fields[name] for name in _TYPES if fields.get(name) is not None)
     return next(told, value)
 
 
 def _vector(value: Any) -> Any:
-    """A vector as numbers; base64 is what `encoding_format` asks for, floats of 32 bits."""
+    """A vector as numbers, decoded if it is base64 of 32-bit floats, see `encoding_format`."""
     if not isinstance(value, str):
         return value
     if value.startswith("["):
@@ -181,7 +181,7 @@ def _vector(value: Any) -> Any:
 
 
 def _is_vector(value: Any) -> bool:
-    """Numbers, those that JSON cannot hold as None; or a vector for each token."""
+    """Whether a value is a list of numbers (None for those JSON cannot hold), or of such lists."""
     if not isinstance(value, list):
         return value is None
     return all(

@@ -1,4 +1,4 @@
-"""Why a row has no answer, by what servers and ended batches say of it, and what to do then."""
+"""Why a row has no answer, from what servers and ended batches say, and what to do about it."""
 
 import re
 from typing import Any, cast
@@ -34,7 +34,7 @@ _REASONS = {
 
 
 def outcome_of_error(result: ResultLine) -> LineOutcome:
-    """The outcome of a line that tells an error."""
+    """The outcome of a line that reports an error."""
     fields = object_of(result.error)
     code = _name_of(fields)
     message = result.error if isinstance(result.error, str) else fields.get("message")
@@ -72,7 +72,7 @@ def outcome_of_rejection(custom_id: str, status: int | None, body: Any) -> LineO
 def _failed(
     custom_id: str, status: int | None, text: str, codes: frozenset[str], name: str = ""
 ) -> LineOutcome:
-    """What is called by its HTTP status, or by its own name; what a filter stopped was refused."""
+    """An outcome with the HTTP status or the error's name as cause; filtered means refused."""
     words = quote_untrusted(text) if text else None
     if codes & _FILTERS:
         return LineOutcome(custom_id, "refused", "content_filter", words)
@@ -83,18 +83,18 @@ def _failed(
 
 
 def is_success(status: int | None) -> bool:
-    """Whether a status is one of success; where none is told the body decides."""
+    """Whether a status means success; True without a status, as then the body decides."""
     return status is None or 200 <= status < 400  # noqa: PLR2004  # HTTP
 
 
 def _name_of(fields: dict[str, Any]) -> str:
-    """What an error is called; a number that is not a status, as of Google's, is not a name."""
+    """An error's name; a number that is not a status, such as Google's codes, is not a name."""
     names = (reason_text(fields.get(name)) for name in ("code", "status", "type"))
     return next((name for name in names if name and not name.isdecimal()), "")
 
 
 def _told_status(fields: dict[str, Any]) -> int | None:
-    """The HTTP status that an error object tells, by whatever name."""
+    """The HTTP status in an error object, under whatever name."""
     told = (_error_status(whole_number(fields.get(name))) for name in _STATUSES)
     return next((status for status in told if status is not None), None)
 
@@ -121,10 +121,10 @@ _FAULTS_OF_ROWS = (
     "invalid_image", "missing_value", "not_utf8", "malformed_row", "invalid_template",
     "file_not_found", "outside_roots", "not_readable",
 )  # fmt: skip
-"""Causes of rows that could not become a request: codes of errors, where they are left out."""
+"""Causes of rows that were left out because they could not become requests: error codes."""
 
 UNREADABLE = "unreadable"
-"""The cause of rows that were given up since no line of their files can be read."""
+"""The cause of rows that were given up because their files cannot be read."""
 
 _ADVICE = {
     "length": "The answer was cut by the token limit: retry these rows with a larger max_tokens.",
@@ -164,7 +164,7 @@ _ADVICE = {
     "http_429": "The model was overloaded: retry these rows later.",
     **dict.fromkeys(
         _FAULTS_OF_ROWS,
-        "The row could not be made a request: correct the source, then build it anew.",
+        "The row could not become a request: correct the source, then build again.",
     ),
 }
 
@@ -190,7 +190,7 @@ _PASSING_STATUSES = frozenset({"http_408", "http_409", "http_425", "http_429"})
 
 
 def is_transient(cause: str) -> bool:
-    """Whether the same request may succeed later: a repeat can cure no other cause."""
+    """Whether the same request may succeed later; for other causes a repeat does not help."""
     if cause.startswith("http_4"):
         return cause in _PASSING_STATUSES
     return cause not in _LASTING

@@ -1,10 +1,10 @@
-"""Collecting: bring the ledger of a job up to what the provider has, and account for every row.
+"""Collects results: brings a job's ledger up to date with the provider, and accounts for every row.
 
-Both files of a batch are read: while it runs, where the provider allows that (the error file once a
-failure is counted), and at every terminal status. Once a batch has ended, the rows that have a line
-are compared with the provider's counts; where they differ, everything is read again from the start.
-Rows that have no line then are closed; where the provider counts more lines than it has given, they
-wait for those, in bounded time.
+Both files of a batch are read while it runs, if the provider allows that (the error file only once
+a failure is counted), and when it has ended. Then the number of rows with a line is compared with
+the provider's counts; if they differ, everything is read again from the start. Rows that still have
+no line are closed. If the provider counts more lines than it has shown, they first wait for these,
+for a bounded time.
 """
 
 from contextlib import closing, nullcontext
@@ -25,23 +25,23 @@ from doubleword_batch.jobs.sync.stored_lines import reopen_lost_copies
 from doubleword_batch.progress import Progress, no_progress
 
 Ending = tuple[BatchReader, str, str]
-"""A batch that has ended, and outcome and cause of the rows that it has no line for."""
+"""A batch that has ended, and the outcome and cause of the rows for which it has no line."""
 
 
 async def collect(
     job: StoredJob, *, progress: Progress = no_progress, gives_up: bool = False
 ) -> CollectSummary:
-    """Read what is new.
+    """Read new results.
 
     Args:
         job: the job.
-        progress: told the lines.
+        progress: called with the number of lines.
         gives_up: whether rows whose files cannot be read are closed as missing.
 
     Raises:
         ApiError, TransportError, ProtocolError: the provider could not be read; what was read
             before is kept.
-        StoreError: the disk is full; the same.
+        StoreError: the disk is full; the same holds.
     """
     if job.rows is None:
         job = await read_input_file(job)
@@ -69,13 +69,13 @@ async def collect(
 
 
 async def _unread(job: StoredJob, parts: dict[int, Part]) -> list[list[list[BatchRun]]]:
-    """What may have news: by retry round, then by part, then the part's batches, oldest first.
+    """Batches that may have news: by retry round, then part, then oldest first.
 
-    A later round runs rows of the one before: its answers come after those.
+    A later round runs rows of earlier rounds again, so its answers have to be read after theirs.
     """
     runs = job.batch_runs()
     incomplete: set[int] = set()
-    if any(run.collected for run in runs):  # to find these takes a walk over all rows
+    if any(run.collected for run in runs):  # this reads all rows
         incomplete = await to_thread.run_sync(job.ledger.parts_with, "missing")
     rounds: dict[int, dict[int, list[BatchRun]]] = {}
     for run in runs:
@@ -86,11 +86,11 @@ async def _unread(job: StoredJob, parts: dict[int, Part]) -> list[list[list[Batc
 
 
 class _Known:
-    """What the ledger has of each batch. To count it takes a walk over all rows.
+    """What the ledger has of each batch. Counting it reads all rows.
 
     Attributes:
-        rows: with a line, by batch.
-        pending: the numbers of the parts with rows that have no outcome.
+        rows: number of rows with a line, by batch run.
+        pending: the numbers of the parts that have rows without an outcome.
     """
 
     def __init__(self, job: StoredJob) -> None:
@@ -106,7 +106,7 @@ class _Known:
         self.rows, self.pending = await to_thread.run_sync(rows_read, self._job.ledger, self._runs)
 
     def awaits(self, reader: BatchReader) -> bool:
-        """Whether a batch is to give rows their outcome; of a part's batches the last does."""
+        """Whether rows wait for an outcome from this batch; only a part's last batch gives one."""
         run = reader.batch_run
         return self._newest.get(run.part) == run.id and reader.part_number in self.pending
 
@@ -125,7 +125,7 @@ async def _close(
         elif not reader.waits(given, has_pending=known.awaits(reader), gives_up=gives_up):
             endings.append((reader, *reader.ending(given, gives_up=gives_up)))
     await to_thread.run_sync(_close_now, job, endings)
-    if gives_up:  # what is read of them later still counts
+    if gives_up:  # answers that are read later still count
         given_up = [(reader, "missing", UNREADABLE) for reader in unreadable]
         await to_thread.run_sync(_close_rows, job, given_up)
     failpoint("collect.closed")
@@ -140,7 +140,7 @@ async def _close(
 async def _read_what_lacks(
     ended: list[BatchReader], known: _Known, collected: CollectSummary
 ) -> None:
-    """Look again for lines that batches count, wherever they may be."""
+    """Look again, wherever they may be, for lines that batches count and we do not have."""
     await known.count()
     for reader in ended:
         given = known.rows.get(reader.batch_run.id, 0)

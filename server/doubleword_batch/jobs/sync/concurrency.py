@@ -1,4 +1,4 @@
-"""The parts of a job at the same time, within what the provider takes at once."""
+"""Works on several parts of a job at the same time, as many as the provider takes at once."""
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from doubleword_batch.progress import Progress
 from doubleword_batch.providers import Profile
 
 LONGEST_ASKED_SECONDS = 3600.0
-"""How long a server may ask us to stay away, before we look again all the same."""
+"""The longest that we wait if a server asks us to; after that we look again all the same."""
 _RETRY_SECONDS = 60
 _Input = TypeVar("_Input")
 _T = TypeVar("_T")
@@ -22,12 +22,12 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class PartResults(Generic[_T]):
-    """What came of it.
+    """The results of work on several parts.
 
     Attributes:
-        results: of those that got through, in the order in which they were given.
-        waiting: how many the provider takes only later.
-        capacity_error: what it said to the last of these; None when nothing waits.
+        results: results of the inputs that got through, in the order of the inputs.
+        waiting: how many inputs the provider will only take later.
+        capacity_error: what it said to the last of these; None if none waits.
     """
 
     results: list[_T]
@@ -50,14 +50,14 @@ async def run_concurrently(
 ) -> PartResults[_T]:
     """Do `work` for each input, at most `Profile.parts_at_once` at a time.
 
-    An input that the provider refuses for capacity makes room for the others and is tried again
-    after them, as long as any other has got through since it was begun. After any other failure
-    nothing new is begun; in-flight requests finish, so that their fate is known.
+    An input that the provider refuses for lack of capacity goes behind the others and is tried
+    again, as long as another one has got through since it was begun. After any other failure no
+    new input is begun; in-flight requests finish, so that their outcome is known.
 
     Args:
-        profile: the provider's.
-        inputs: parts, or whatever is written to the provider for each.
-        work: safe to repeat after a refusal.
+        profile: the provider's profile.
+        inputs: parts, or whatever the work is done for.
+        work: the work; must be safe to repeat after a refusal.
 
     Raises:
         Exception: the first failure that was not a refusal for capacity.
@@ -75,7 +75,7 @@ async def run_concurrently(
 
 
 class _Queue(Generic[_Input, _T]):
-    """What several workers take their inputs from."""
+    """The queue from which several workers take inputs."""
 
     def __init__(self, inputs: Sequence[_Input], work: Callable[[_Input], Awaitable[_T]]) -> None:
         self._inputs = inputs
@@ -111,8 +111,8 @@ class CombinedProgress:
     """The progress of several transfers as one.
 
     Args:
-        tell: told the sums.
-        total: of all of them.
+        tell: called with the sums.
+        total: the total of all transfers.
         words: what is counted, such as `bytes uploaded`.
     """
 
@@ -123,7 +123,7 @@ class CombinedProgress:
         self._done: dict[int, float] = {}
 
     def of(self, transfer: int) -> Callable[[float], None]:
-        """What tells how far one transfer is; the number tells them apart."""
+        """A function to call with how far a transfer is; each transfer has its own number."""
 
         def tell(done: float) -> None:
             self._done[transfer] = done
@@ -133,7 +133,7 @@ class CombinedProgress:
 
 
 def waiting_for_capacity(results: PartResults[bool] | None) -> Waiting | None:
-    """What a reply says of parts that are to be submitted later."""
+    """What a reply says about parts that have to be submitted later."""
     if results is None or results.capacity_error is None:
         return None
     asked = results.capacity_error.details.get("retry_after_seconds", _RETRY_SECONDS)
@@ -150,7 +150,7 @@ def after_submitting(
     results: PartResults[bool] | None,
     metadata: Mapping[str, str] | None = None,
 ) -> Next:
-    """The call that comes after a submission: waiting, or submitting what was left."""
+    """The call that comes after a submission: waiting, or submitting the remaining parts."""
     if not job.parts():  # every row was answered before
         return Next("fetch_results", {"job": job.name})
     if results is not None and results.waiting:

@@ -1,4 +1,4 @@
-"""What gateways put around an answer, however many envelopes and whatever they are called."""
+"""Takes answers out of the envelopes that gateways put around them, whatever their names."""
 
 import base64
 import binascii
@@ -30,7 +30,7 @@ ANSWERS = frozenset(
 )  # fmt: skip
 """Names that hold an answer in a body."""
 
-# What has one of these is looked at as it is; an answer inside it may be the model's own words.
+# An object with one of these is not searched: an answer inside it may be the model's own words.
 _WHOLE = (
     "choices", "candidates", "content", "output_text", "generated_text", "generation",
     "text_output", "text", "embedding", "embeddings", "tool_calls", "function_call", "parts",
@@ -51,7 +51,7 @@ _DEEPEST_NAMES = 12
 
 
 def decode_nested(value: Any) -> Any:
-    """The value; where it is a JSON text of an object or list, what that says."""
+    """The value; if it is the JSON text of an object or list, decoded."""
     found: Any = value
     for _ in range(3):
         inner: Any = None
@@ -65,7 +65,7 @@ def decode_nested(value: Any) -> Any:
 
 
 def unnest(value: Any) -> Any:
-    """The value, out of lists that hold nothing else and of texts of JSON."""
+    """The value, taken out of lists that hold nothing else and out of JSON texts."""
     found: Any = value
     for _ in range(_MOST_LISTS):
         if isinstance(found, str) and found[:1] in _BEGINS:
@@ -78,7 +78,7 @@ def unnest(value: Any) -> Any:
 
 
 def _of_base64(text: str) -> Any:
-    """What the JSON of an object says that was written as base64; None for any other text."""
+    """The object whose JSON was written as base64; None for any other text."""
     if not text.startswith(("ey", "ew")):
         return None
     try:
@@ -88,12 +88,12 @@ def _of_base64(text: str) -> Any:
 
 
 def error_in(error: Any) -> Any:
-    """An error that says something: servers also write {}, [], "", "success" and code 0."""
+    """The error if it means one, else None: servers also write {}, [], "", "success" and code 0."""
     return None if is_no_error(error) else error
 
 
 def is_no_error(value: Any) -> bool:
-    """Whether an error is none: empty, or a word of success."""
+    """Whether an error field means no error: it is empty, or a word for success."""
     if isinstance(value, str):
         return value.strip().lower() in _NOTHING
     inside = list(object_of(value).values()) or list_of(value)
@@ -101,7 +101,7 @@ def is_no_error(value: Any) -> bool:
 
 
 def status_in(fields: dict[str, Any]) -> int | None:
-    """The HTTP status that an object tells, also as `500 Internal Server Error`; else None."""
+    """The HTTP status in an object, even as `500 Internal Server Error`; None without one."""
     for name in STATUSES:
         told = fields.get(name)
         number = whole_number(told[:3] if isinstance(told, str) else told)
@@ -111,10 +111,10 @@ def status_in(fields: dict[str, Any]) -> int | None:
 
 
 def unwrapped(body: dict[str, Any]) -> dict[str, Any]:
-    """What a gateway has put inside `{"code": 0, "data": {...}}`, with the usage beside it.
+    """The body inside an envelope such as `{"code": 0, "data": {...}}`, with the usage beside it.
 
-    An answer that is surely one is found by whatever names it is inside of, where it is the only
-    one; so is an error, where there is no answer.
+    If exactly one object in the envelopes is certainly an answer, it is found under any name; if
+    there is no answer, an error is.
     """
     body = _as_usual(body)
     if body.get("choices") or error_in(body.get("error")) is not None:
@@ -128,7 +128,7 @@ def unwrapped(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _inside(body: dict[str, Any]) -> dict[str, Any] | None:
-    """The only answer inside envelopes, or else the first error; None where there is neither."""
+    """The only answer inside envelopes, or else the first error; None if there is neither."""
     if _is_whole(body) or is_bare_answer(body):
         return None
     level, places = [body], 0
@@ -146,7 +146,7 @@ def _inside(body: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _objects(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The objects in an object: also as JSON, and alone in a list."""
+    """The objects in an object, even as JSON text or alone in a list."""
     for name, value in fields.items():
         if name in _OF_THE_REQUEST:
             continue
@@ -163,7 +163,7 @@ def _is_whole(fields: dict[str, Any]) -> bool:
 
 
 def _is_surely_one(fields: dict[str, Any]) -> bool:
-    """Whether an object is an answer of a server, by names that little else has."""
+    """Whether an object is certainly a server's answer, by names that hardly anything else has."""
     choices = [object_of(choice) for choice in as_list(fields.get("choices"))]
     candidates = [object_of(choice) for choice in as_list(fields.get("candidates"))]
     message = object_of(fields.get("message"))
@@ -185,7 +185,7 @@ def _has_vectors(data: Any) -> bool:
 
 
 def _error_of(fields: dict[str, Any]) -> Any:
-    """What an object says that went wrong; its HTTP status and the body beside it, too."""
+    """The error in an object, together with its HTTP status and the body beside it."""
     status = status_in(fields)
     if status is not None and _FIRST_ERROR <= status <= _LAST_ERROR and fields.get("body"):
         inner = object_of(decode_nested(fields["body"]))
@@ -196,12 +196,12 @@ def _error_of(fields: dict[str, Any]) -> Any:
 
 
 def is_vector(value: Any) -> bool:
-    """Whether a value is a list of numbers, to judge by its first."""
+    """Whether a value is a list of numbers, judged by the first element."""
     return isinstance(next(iter(list_of(value)), None), int | float)
 
 
 def _as_usual(body: dict[str, Any]) -> dict[str, Any]:
-    """A body with names in Pascal's case (`Choices`, `FinishReason`) as OpenAI writes them."""
+    """A body with Pascal case names (`Choices`, `FinishReason`) renamed as OpenAI writes them."""
     return body if _OF_PASCAL.isdisjoint(body) else _usual(body, _DEEPEST_NAMES)
 
 

@@ -1,13 +1,13 @@
 """Why a model stopped, in every server's words: OpenAI's, Anthropic's, Gemini's, Mistral's, ...
 
-A word that is in none of the sets is not known here, and is shown as it came.
+A word that is in none of the sets is unknown, and is shown as it came.
 """
 
 import re
 from typing import Any, Literal, cast
 
 Ending = Literal["complete", "cut", "full", "refused", "failed", "unknown"]
-"""complete: the answer is whole. cut: the token limit ended it. full: the model's context did.
+"""complete: the answer is whole. cut: the token limit ended it. full: the model's context was full.
 refused: the model or a filter declined. failed: the server gave up."""
 
 _COMPLETE = frozenset(
@@ -80,7 +80,7 @@ def reason_ending(reason: Any) -> Ending:
 
 
 def reason_word(reason: Any) -> str:
-    """A finish reason as part of a cause: of `content_filter: SAFETY` the last word."""
+    """A finish reason as part of a cause: for `content_filter: SAFETY`, the last word."""
     text = reason_text(reason)
     return slug(_BEFORE_THE_WORD.sub("", text)) or slug(text)
 
@@ -98,7 +98,7 @@ def reason_text(reason: Any) -> str:
 
 
 def slug(text: str) -> str:
-    """A word of a server as part of a cause: `MAX_TOKENS`, `FinishReason.maxTokens`: max_tokens."""
+    """A server's word as part of a cause: `MAX_TOKENS`, `FinishReason.maxTokens` to max_tokens."""
     text = text.removeprefix("FinishReason.").removeprefix("FINISH_").removeprefix("REASON_")
     if not text.isupper():
         text = _HUMP.sub("_", text)

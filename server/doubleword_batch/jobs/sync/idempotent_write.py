@@ -1,9 +1,10 @@
-"""A remote write made once: journaled, sent, and looked for before it is sent again.
+"""Makes a remote write exactly once: it is journaled, sent, and looked for before it is sent again.
 
 The intent is in the journal before anything is sent. A write that may have been sent is looked for
-at the provider, and "not in the list" is not yet "not there": it is sent again only when it has not
-appeared for `Workspace.in_doubt_seconds` since the last moment at which it may have left. One that
-was refused is looked for, too, before it is sent again: by then it may be there all the same.
+at the provider. "Not in the list" does not mean "not there" yet: it is sent again only if it has
+not appeared for `Workspace.in_doubt_seconds` since the last moment at which it may have been sent.
+A write that was refused is also looked for before it is sent again, as it may be there all the
+same.
 """
 
 from collections.abc import Awaitable, Callable
@@ -38,20 +39,21 @@ _T = TypeVar("_T", bound=File | Batch)
 
 @dataclass(frozen=True, slots=True)
 class RemoteWrite(Generic[_T]):
-    """What to write, and how to tell that it was written.
+    """A remote write, and how to find out whether it was made.
 
     Attributes:
         write: its intent.
-        send: sends it; returns what it made or changed. It is given what to ask before it sends
-            again by itself.
-        find_at_provider: finds what it made or changed, or None; asked when it may have been sent
-            already.
-        get_by_id: what has the id that another process noted as the fact.
-        record_result: notes the fact in the store, in one transaction with the journal's own note.
-        accepts_existing: whether something that is there before we ever sent it may stand for it,
-            such as what another state directory wrote; by default nothing is looked for then.
-        is_free: doing it twice costs nothing: where the provider's list cannot tell whether it is
-            there, it is sent again once it is not in doubt any more.
+        send: sends it and returns the object it made or changed. It gets a function to call before
+            it sends again on its own.
+        find_at_provider: finds the object it made or changed, or None; called if it may have been
+            sent already.
+        get_by_id: gets the object by the id that another process has recorded.
+        record_result: records the result in the store, in one transaction with the journal's entry.
+        accepts_existing: whether an object that exists before we ever sent the write may count as
+            its result, such as one written by another state directory. By default, none is looked
+            for in that case.
+        is_free: whether doing it twice costs nothing; if so, and if the provider's list cannot show
+            whether it is there, it is sent again once it is no longer in doubt.
     """
 
     write: Write
@@ -64,13 +66,13 @@ class RemoteWrite(Generic[_T]):
 
 
 async def write_once(ws: Workspace, remote: RemoteWrite[_T]) -> tuple[_T, bool]:
-    """Carry a remote write out; returns its object and whether this call sent it.
+    """Make a remote write; return its object and whether this call sent it.
 
-    Another process that is sending it at this moment is waited for, within bounds.
+    If another process is sending it at this moment, wait for that, within limits.
 
     Raises:
         TransportError: `unconfirmed`: it is not known yet whether it happened; call again.
-        ApiError, TransportError, ProtocolError: it surely did not happen.
+        ApiError, TransportError, ProtocolError: it certainly did not happen.
     """
     earlier = await _earlier(remote)
     if earlier is not None:
@@ -111,9 +113,9 @@ def _search(ws: Workspace) -> RetryBudget:
 
 
 async def _earlier(remote: RemoteWrite[_T]) -> _T | None:
-    """What is there already, if it may stand for what is asked now.
+    """An object that exists already and may count as the write's result, or None.
 
-    After a refusal, too: whoever refused it may not have been the only one who got it.
+    It is also looked for after a refusal: a gateway may have passed the write on before it refused.
     """
     accepts, write = remote.accepts_existing, remote.write
     if write.sent_at is not None or (accepts is None and write.refused_at is None):
@@ -121,15 +123,16 @@ async def _earlier(remote: RemoteWrite[_T]) -> _T | None:
     try:
         return await _acceptable(remote)
     except IncompleteListError:
-        return None  # a refusal is taken at its word
+        return None  # the list cannot tell, so the refusal is believed
 
 
 async def _found(
     remote: RemoteWrite[_T], write: Write, lost: DoublewordBatchError | None
 ) -> tuple[_T | None, DoublewordBatchError | None]:
-    """What the write made, if it is known to somebody here or can be seen at the provider.
+    """The object that the write made, if another process knows it or the provider shows it.
 
-    With it, why nobody could look.
+    Returns:
+        The object or None; and the error if the provider could not be asked.
     """
     try:
         if write.answered_at is not None and write.remote_id is not None:
@@ -138,16 +141,16 @@ async def _found(
     except DoublewordBatchError as error:
         if lost is None and not isinstance(error, IncompleteListError):
             raise
-        return None, error  # what lost the reply may still be in the way: look again
+        return None, error  # the cause of the lost reply may still be there: look again
 
 
 def recorded(ws: Workspace, remote: RemoteWrite[_T], found: _T) -> _T:
-    """Note what a write has made as its fact; returns it."""
+    """Record the object that a write has made, and return it."""
     try:
         with ws.store.transaction():
             ws.journal.record_answer(remote.write, found.id)
             remote.record_result(found)
-    except ProtocolError:  # of no use, and made all the same: it is not sent again
+    except ProtocolError:  # it is useless but was made, so it is not sent again
         ws.journal.record_answer(remote.write, found.id)
         raise
     failpoint(f"{remote.write.kind}.recorded")
@@ -155,10 +158,10 @@ def recorded(ws: Workspace, remote: RemoteWrite[_T], found: _T) -> _T:
 
 
 async def _sent(ws: Workspace, remote: RemoteWrite[_T]) -> _T | DoublewordBatchError:
-    """Send; returns the answer, or the error after which it may have happened all the same.
+    """Send it; return the reply, or an error after which it may have happened all the same.
 
     Raises:
-        DoublewordBatchError: it surely did not happen.
+        DoublewordBatchError: it certainly did not happen.
     """
     kind = remote.write.kind
     failpoint(f"{kind}.send")
@@ -184,10 +187,10 @@ async def _sent(ws: Workspace, remote: RemoteWrite[_T]) -> _T | DoublewordBatchE
 
 
 async def _made_all_the_same(remote: RemoteWrite[_T], refusal: DoublewordBatchError) -> _T | None:
-    """What a refused write has made: where a gateway repeats it, the second try may be refused.
+    """The object that a refused write has made all the same, or None.
 
-    The caller may never ask again, so it is looked for at once, and once. A key that is refused
-    would not be shown the list either.
+    If a gateway repeats a write, its second try may be refused. The caller may never ask again, so
+    this is checked at once, but only once; not if the key was refused, as the list would be, too.
     """
     if remote.is_free or isinstance(refusal, AuthError | TransportError):
         return None
@@ -197,16 +200,16 @@ async def _made_all_the_same(remote: RemoteWrite[_T], refusal: DoublewordBatchEr
 
 
 async def _acceptable(remote: RemoteWrite[_T]) -> _T | None:
-    """What is there, but for what may not stand for it, such as another's batch that has failed."""
+    """The existing object if it may count as the result; a failed batch of others may not."""
     found, accepts = await remote.find_at_provider(), remote.accepts_existing
     return found if found is not None and (accepts is None or accepts(found)) else None
 
 
 async def _heartbeat(ws: Workspace, write: Write) -> None:
-    """Mark the write as on its way, so that no other process takes its sender for dead."""
+    """Keep marking the write as on its way, so that no other process thinks its sender is dead."""
     while True:
         await anyio.sleep(min(_HEARTBEAT_SECONDS, ws.in_doubt_seconds / 4))
-        with suppress(StoreError):  # somebody else is writing: the next beat is soon enough
+        with suppress(StoreError):  # the store is locked: the next beat is soon enough
             ws.journal.mark_in_flight(write)
 
 
@@ -219,13 +222,13 @@ def _unconfirmed(
             f"tell: {blind.message}",
             may_have_happened=True,
             hint="It is not sent again, because it may have been paid for. Look in the provider's "
-            "console: what is there can be followed by its id; if nothing is, build the same work "
-            "as a new run.",
+            "console: if the batch is there, it can be followed by its id; if not, build the same "
+            "work as a new run.",
             code="unconfirmed",
             retryable=False,
         )
     seconds = max(1, round(seconds))
-    why = f": {lost.message}" if lost else "; its sender has ended or is still at work."
+    why = f": {lost.message}" if lost else "; its sender has ended or is still running."
     return TransportError(
         f"It is not known yet whether the last request reached the provider{why}",
         may_have_happened=True,

@@ -1,27 +1,27 @@
-"""Values of JSON whose shape nobody promised, taken for what they should be."""
+"""Reads JSON values whose type is not certain as the types that they should have."""
 
 from typing import Any, cast
 
 import msgspec
 
 MOST_TOKENS = 1 << 40
-"""No answer has as many tokens: what says so does not count them."""
+"""No answer has as many tokens, so a larger number is not a count of tokens."""
 
 _MOST_DIGITS = 18
 
 
 def object_of(value: Any) -> dict[str, Any]:
-    """The value where it is an object, else an empty one."""
+    """The value if it is an object, else an empty object."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def list_of(value: Any) -> list[Any]:
-    """The value where it is a list, else an empty one."""
+    """The value if it is a list, else an empty list."""
     return cast("list[Any]", value) if isinstance(value, list) else []
 
 
 def as_list(value: Any) -> list[Any]:
-    """The elements of a list; some servers write the only one without it."""
+    """The elements of a list; some servers write a single element without the list."""
     fields = object_of(value)
     if fields and all(name.isdecimal() for name in fields):  # an array as PHP writes it
         return list(fields.values())
@@ -29,12 +29,12 @@ def as_list(value: Any) -> list[Any]:
 
 
 def string_of(value: Any) -> str:
-    """The value where it is a text, else an empty one."""
+    """The value if it is a text, else an empty text."""
     return value if isinstance(value, str) else ""
 
 
 def whole_number(value: Any) -> int | None:
-    """A whole number of at least 0, however it is written: 200, 200.0, "200"."""
+    """A whole number, at least 0, however it is written: 200, 200.0, "200"; else None."""
     number: Any = value
     if isinstance(value, str) and len(value) <= _MOST_DIGITS and value.strip().isascii():
         number = int(value) if value.strip().isdigit() else None
@@ -45,7 +45,7 @@ def whole_number(value: Any) -> int | None:
 
 
 def by_index(values: Any) -> list[Any]:
-    """Choices or vectors by their index, where all have one."""
+    """Choices or vectors sorted by index, if all have one."""
     values = list_of(values)
     places = [whole_number(object_of(value).get("index")) for value in values]
     if len(values) > 1 and None not in places:
@@ -54,16 +54,16 @@ def by_index(values: Any) -> list[Any]:
 
 
 def count_of(value: Any) -> int | None:
-    """A number of tokens; None for what is not one."""
+    """The value as a number of tokens; None if it is not one."""
     count = whole_number(value)
     return count if count is not None and count < MOST_TOKENS else None
 
 
 def first_value(fields: dict[str, Any], names: tuple[str, ...]) -> Any:
-    """The value of the first of these names that has one."""
+    """The value of the first of these names that has a value."""
     return next((fields[name] for name in names if fields.get(name) is not None), None)
 
 
 def json_text(value: Any) -> str:
-    """The value as a text of JSON."""
+    """The value as JSON text."""
     return msgspec.json.encode(value).decode()

@@ -1,10 +1,10 @@
-"""What a result line means: an outcome for its row, and the answer in it.
+"""What a result line means: the outcome of its row, and the answer in it.
 
-A line with a custom_id that any parser reads is somebody's, and is called what it is. Read here are
-the lines of Doubleword (errors as a JSON text in `error.message`; rows of `/results`), of OpenAI
-(errors in `response.body.error`, or `batch_expired` / `batch_cancelled` codes), of Anthropic
-(`result`), and of servers like them. A row is ok only if its status is a success, its body parses
-and its finish reason is acceptable.
+Every line in which any parser finds a custom_id counts as that row's line, whatever it holds. The
+known forms are those of Doubleword (errors as a JSON text in `error.message`; rows of `/results`),
+OpenAI (errors in `response.body.error`, or `batch_expired` / `batch_cancelled` codes), Anthropic
+(`result`), and similar servers. A row is ok only if its status means success, its body can be
+parsed and its finish reason is acceptable.
 """
 
 import logging
@@ -53,10 +53,10 @@ _FAULTS = (
     "fault", "exception", "base_resp",
 )  # fmt: skip
 
-# The line that nearly all lines are, decoded in one step: a chat answer of text that ended well.
+# What nearly all lines are, decoded in one step: a chat answer of text that ended well.
 #
-# It takes half of the time of the general way, which is for everything else: any field that differs
-# from what stands here makes a line not plain.
+# This takes half the time of the general way, which is for all other lines: a line with any field
+# that is not declared here is not plain.
 
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=MOST_TOKENS)]
 
@@ -100,7 +100,7 @@ class _Response(msgspec.Struct, gc=False):
 
 
 class _PlainLine(msgspec.Struct, gc=False):
-    """A line of an output file with a text in it."""
+    """A line of an output file with a text answer."""
 
     custom_id: str
     response: _Response
@@ -112,7 +112,7 @@ _decode_plain = msgspec.json.Decoder(_PlainLine).decode
 
 
 def plain_line(line: bytes) -> _PlainLine | None:
-    """The line decoded, None when it is not plain: then it has to be looked at closely."""
+    """The line decoded; None if it is not plain and needs a closer look."""
     try:
         plain = _decode_plain(line)
     except (ValueError, RecursionError):  # msgspec's DecodeError is a ValueError
@@ -134,8 +134,8 @@ def read_line(line: bytes, check: Check | None = None) -> LineOutcome | None:
         check: for jobs with a response_schema.
 
     Returns:
-        None when the line is not a result line at all; the outcome `pending` for a row of
-        `/results` that has not run.
+        None if the line is not a result line at all; the outcome `pending` for a row of `/results`
+        that has not run.
     """
     plain = plain_line(line)
     if plain is None:
@@ -147,12 +147,12 @@ def read_line(line: bytes, check: Check | None = None) -> LineOutcome | None:
 
 
 def read_lines(lines: Sequence[bytes], check: SchemaCheck | None) -> list[LineOutcome | None]:
-    """Read lines as `read_line` does, their answers checked together, which is much faster.
+    """Read lines as `read_line` does, but check all answers together, which is much faster.
 
-    A mistake in reading one line does not end the reading of the others.
+    A bug that one line triggers does not stop the other lines from being read.
 
     Raises:
-        StoreError: code `no_process`: nothing can be checked now.
+        StoreError: code `no_process`: answers cannot be checked now.
     """
     if check is None:
         try:
@@ -182,7 +182,7 @@ def _read(line: bytes, check: Check | None) -> LineOutcome | None:
 
 
 def _kept(line: bytes) -> LineOutcome | None:
-    """The outcome of a line in which our reading made a mistake: paid for, and not missing."""
+    """The outcome of a line that triggers a bug of ours: it was paid for, so it is not missing."""
     custom_id = custom_id_in(object_of(decode_or_none(line)))
     if custom_id is None:
         return None
@@ -190,13 +190,13 @@ def _kept(line: bytes) -> LineOutcome | None:
 
 
 def answer_in(line: bytes) -> Answer | None:
-    """The answer of a line that `read_line` called answered; None when there is none."""
+    """The answer in a line that `read_line` found to be answered; None if there is none."""
     plain = plain_line(line)
     return _of_plain(plain) if plain is not None else _answer_in(line)
 
 
 def text_or_answer_in(line: bytes) -> str | Answer | None:
-    """The same; of a plain line its text alone, which is faster."""
+    """The same, but for a plain line only its text, which is faster."""
     plain = plain_line(line)
     if plain is not None:
         return plain.response.body.choices[0].message.content
@@ -270,9 +270,9 @@ def _outcome_of_body(result: ResultLine, body: dict[str, Any], check: Check | No
 
 
 def _beside_answer(result: ResultLine, error: LineOutcome, check: Check | None) -> LineOutcome:
-    """What an error makes of its row; a good answer beside it is paid for: it is kept, as invalid.
+    """The outcome of a line with an error; a good answer beside it was paid for: invalid, but kept.
 
-    Whoever wants it asked again says so; whether the error spoils it nobody can tell.
+    Nobody can tell whether the error spoils the answer, so it is asked again only on request.
     """
     body = body_object(result.body)
     if error.outcome != "failed" or not is_success(result.status) or not body or _is_error(body):
@@ -308,7 +308,7 @@ def _outcome_of(custom_id: str, answer: Answer, check: Check | None) -> LineOutc
         if outcome != "ok":
             break
         outcome_of_other, why, words = _judge(other, None)
-        if outcome_of_other != "ok":  # there is an answer all the same: the others
+        if outcome_of_other != "ok":  # there is an answer all the same: another choice
             outcome = "invalid" if outcome_of_other == "failed" else outcome_of_other
             cause, message = why, f"answer {number} of {len(answer.others) + 1}: {words or why}"
     return LineOutcome(
@@ -348,7 +348,7 @@ def _judge_content(answer: Answer) -> Verdict | None:
 
 
 def _judge_end(answer: Answer) -> Verdict | None:
-    """The verdict on an answer that did not come to its end, by the server or the model."""
+    """The verdict on an answer that the server or the model did not finish."""
     if answer.error:
         return "failed", "error", quote_untrusted(_words(answer.error))
     if answer.refusal:

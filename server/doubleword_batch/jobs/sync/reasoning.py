@@ -1,4 +1,4 @@
-"""What a model thought before it answered, where it stands in the text of the answer."""
+"""Finds a model's reasoning where it is part of the answer's text."""
 
 import re
 
@@ -16,20 +16,20 @@ END_OF_REASONING = re.compile(
     r"|<\|channel\|>final\b[^<\n]*(?:<\|constrain\|>\w*)?<\|message\|>",
     re.IGNORECASE,
 )
-"""Where what a model thought ends, and its answer begins."""
+"""Marks where a model's reasoning ends and its answer begins."""
 
 END_OF_ANSWER = re.compile(r"\s*<\|(?:return|end)\|>\s*\Z")
-"""What a model's own format puts behind an answer."""
+"""Marks that a model's own format puts after an answer."""
 
 FIRST_CHARACTERS = frozenset("<[◁ \t\r\n\f\v")
-"""What stands before thoughts; few texts begin with any of these."""
+"""Marks that begin reasoning; few texts begin with any of these characters."""
 
 VISIBLE_ENDS = frozenset(map(chr, range(ord("!"), ord("~") + 1))) - set(">]")
-"""The last characters of nearly all texts: what ends with one of them says something."""
+"""The last characters of nearly all texts: a text that ends with one of them is not empty."""
 
 
 def has_no_answer(text: str) -> bool:
-    """Whether a text has nothing to be seen, or nothing after the model's thoughts."""
+    """Whether a text has nothing visible, or nothing after the model's reasoning."""
     if text[-1:] in VISIBLE_ENDS:
         return False
     is_thought = ("/" in text or "|" in text) and is_blank(strip_reasoning(text))
@@ -37,10 +37,10 @@ def has_no_answer(text: str) -> bool:
 
 
 def strip_reasoning(text: str) -> str:
-    """The answer behind what the model thought; the text itself where it has not thought."""
+    """The answer after the model's reasoning; the whole text if there is no reasoning."""
     return END_OF_ANSWER.sub("", END_OF_REASONING.split(text)[-1])
 
 
 def is_unfinished_reasoning(text: str) -> bool:
-    """Whether a text begins with the model's thoughts, and ends before they do."""
+    """Whether a text begins with the model's reasoning and ends before the reasoning does."""
     return bool(_BEGIN_OF_REASONING.match(text)) and not END_OF_REASONING.search(text)

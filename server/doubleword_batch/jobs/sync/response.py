@@ -1,4 +1,4 @@
-"""The HTTP response in a result line, as the caller of a single request would have got it."""
+"""The HTTP response in a result line, as the caller of a single request would have received it."""
 
 import logging
 
@@ -16,7 +16,7 @@ _MOST_DIGITS = 4_000
 
 
 class CallResponse(msgspec.Struct, frozen=True, gc=False):
-    """Status and body, as an HTTP server sends them, whatever the provider wrote.
+    """A status and body that an HTTP server can send, whatever the provider wrote.
 
     Attributes:
         status: 200 for every answer, since 204 and 304 have no body; 400 to 599 for a failed row.
@@ -28,11 +28,11 @@ class CallResponse(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def is_failure(self) -> bool:
-        """Whether it is that of a failed row."""
+        """Whether it is the response of a failed row."""
         return self.status >= _FIRST_ERROR
 
 
-# The line that nearly all lines are: its body is handed on as it stands.
+# The form of nearly all lines; their body is passed on unchanged.
 
 
 class _Envelope(msgspec.Struct, gc=False):
@@ -49,14 +49,14 @@ _decode = msgspec.json.Decoder(_Line).decode
 
 
 def response_in(line: bytes) -> CallResponse | None:
-    """The response of a line; None for one that only says why there is none.
+    """The response in a line; None if the line only says why there is none.
 
-    An error line of OpenAI has a response with a status, or an error code; one of Doubleword has
-    the model server's status and body in a JSON text.
+    An error line from OpenAI has a response with a status, or an error code; one from Doubleword
+    has the model server's status and body in a JSON text.
     """
     try:
         if not line.isascii():
-            str(line, "utf-8")  # msgspec does not look into what it does not decode
+            str(line, "utf-8")  # msgspec does not check what it does not decode
         envelope = _decode(line).response
         if len(line) > _MOST_DIGITS:
             msgspec.json.decode(envelope.body)  # a number of more digits stops other parsers
@@ -71,7 +71,7 @@ def response_in(line: bytes) -> CallResponse | None:
 def _response_in_any(line: bytes) -> CallResponse | None:
     try:
         return _response_of(result_line(line))
-    except Exception:  # noqa: BLE001  # it is logged; other callers get theirs
+    except Exception:  # noqa: BLE001  # it is logged; other callers get their responses
         _log.exception("A result line could not be read")
         return None
 

@@ -1,8 +1,8 @@
 """The parts of a result line, whatever server wrote it.
 
-A line with a custom_id that any parser reads is somebody's. Read here are the lines of OpenAI's
-output and error files, rows of Doubleword's `/results`, Anthropic's `result`, responses without an
-envelope, and bodies that are a JSON text.
+Every line in which any parser finds a custom_id counts as that row's line. The known forms are
+lines of OpenAI's output and error files, rows of Doubleword's `/results`, Anthropic's `result`,
+responses without an envelope, and bodies that are a JSON text.
 """
 
 from typing import Any
@@ -38,7 +38,7 @@ _WAITS = frozenset(
 )  # fmt: skip
 _SPELT = ("custom_id", "response", "error", "status_code", "request_id", "body", "response_body")
 _PLAIN = {name.replace("_", ""): name for name in _SPELT}
-# Not a set: what stands in the place of a word may be a list, which has no hash.
+# Not a set: the value may be a list, which has no hash.
 _OF_ANTHROPIC = ("succeeded", "errored", "expired", "canceled", "cancelled")
 _OF_THE_LINE = frozenset(
     {
@@ -51,14 +51,14 @@ _OF_A_BODY = ANSWERS - {"embedding", "embeddings"} | {"error", "message", "conte
 
 
 class ResultLine(msgspec.Struct, frozen=True):
-    """A line of an output or error file; either `body` or `error` says what became of its row.
+    """A line of an output or error file; either `body` or `error` says what happened to its row.
 
     Attributes:
-        custom_id: whose it is.
-        status: of the HTTP response, None where none is told.
-        body: of the response, decoded; None where there is none.
-        error: what went wrong, decoded; None where nothing did.
-        is_waiting: a row of `/results` that has not run.
+        custom_id: the custom_id of its row.
+        status: status of the HTTP response; None if the line has none.
+        body: body of the response, decoded; None if there is none.
+        error: what went wrong, decoded; None if nothing did.
+        is_waiting: whether it is a row of `/results` that has not run.
     """
 
     custom_id: str
@@ -69,7 +69,7 @@ class ResultLine(msgspec.Struct, frozen=True):
 
 
 def result_line(line: bytes) -> ResultLine | None:
-    """The parts of a line; None when it is not a result line at all (cut, no JSON, no custom_id).
+    """The parts of a line; None if it is not a result line (cut off, not JSON, no custom_id).
 
     OpenAI's errors carry a `code` such as `batch_expired`, Doubleword's a JSON text as `message`.
     """
@@ -108,7 +108,7 @@ def result_line(line: bytes) -> ResultLine | None:
 def _without_status(
     custom_id: str, fields: dict[str, Any], body: Any, error: Any, status: int | None = None
 ) -> ResultLine:
-    """A line whose answer has no envelope; one with nothing in it may say what became of it."""
+    """A line without an envelope around its answer; one without an answer may name an error."""
     if body or error is not None:
         return ResultLine(custom_id, status, body, error)
     if slug(reason_text(fields.get("status"))) in _WAITS:
@@ -118,7 +118,7 @@ def _without_status(
 
 
 def _beside(fields: dict[str, Any]) -> Any:
-    """What else a line holds that may be its answer, by names that nobody knows; else None."""
+    """Other content of a line, under unknown names, that may be its answer; else None."""
     found: dict[str, Any] = {
         name: value
         for name, value in fields.items()
@@ -130,7 +130,7 @@ def _beside(fields: dict[str, Any]) -> Any:
 
 
 def _respelt(fields: dict[str, Any]) -> dict[str, Any]:
-    """A line with its own names as they are usual: `CustomId` and `custom-id` are `custom_id`."""
+    """A line with the usual names in place of `CustomId`, `custom-id` and the like."""
     found: dict[str, Any] = {}
     for name, value in fields.items():
         usual = _PLAIN.get(name.replace("_", "").replace("-", "").lower(), name)
@@ -139,7 +139,7 @@ def _respelt(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def custom_id_in(fields: dict[str, Any]) -> str | None:
-    """Whose a line is; Gemini calls it `key`, Bedrock `recordId`."""
+    """The custom_id of a line; Gemini calls it `key`, Bedrock `recordId`."""
     name = first_value(fields, _NAMES)
     if isinstance(name, int) and not isinstance(name, bool):
         return str(name)
@@ -147,14 +147,14 @@ def custom_id_in(fields: dict[str, Any]) -> str | None:
 
 
 def _inner_custom_id(fields: dict[str, Any]) -> str | None:
-    """The custom_id that stands in one of the parts of a line, where it is the only one."""
+    """The custom_id inside a part of a line, if there is only one."""
     found = (object_of(part).get("custom_id") for part in fields.values())
     names = {name for name in found if isinstance(name, str)}
     return names.pop() if len(names) == 1 else None
 
 
 def _told(fields: dict[str, Any]) -> Any:
-    """The error of a line that has nothing else: its words, or a status that says so."""
+    """The error of a line without anything else: its message, or a status that means failure."""
     status, words = fields.get("status"), first_value(fields, _WORDS)
     if isinstance(status, dict):
         return error_in(status)
@@ -162,20 +162,20 @@ def _told(fields: dict[str, Any]) -> Any:
         return fields["errors"]
     word = status.lower() if isinstance(status, str) else ""
     code = word if word in _ENDED else None
-    if words is None and " " in word:  # Google's, which is empty where all is well
+    if words is None and " " in word:  # Google's, which is empty if all is well
         words = status
     is_error = bool(words or code or word in _FAILED)
     return {"code": code, "message": words or word} if is_error else None
 
 
 def _is_envelope(response: Any) -> bool:
-    """Whether a list holds a response with its status, and nothing else."""
+    """Whether a list holds only a response with its status."""
     fields = object_of(list_of(response)[0]) if len(list_of(response)) == 1 else {}
     return "body" in fields and status_in(fields) is not None
 
 
 def _is_text(result: Any) -> bool:
-    """Whether a result is the model's text, and no word for what became of the row."""
+    """Whether a result is the model's text, not a word for the row's outcome."""
     if not isinstance(result, str) or not result.strip():
         return False
     return not is_no_error(result) and result.strip().lower() not in _FAILED | _ENDED
@@ -200,18 +200,18 @@ def _of_anthropic(custom_id: str, result: Any) -> ResultLine:
 
 
 def _bare(response: dict[str, Any]) -> Any:
-    """A response that is the body itself; None for one that has only its envelope."""
+    """A response that is itself the body; None if it is only an envelope."""
     envelope = ("status_code", "request_id", "error")
     return {name: value for name, value in response.items() if name not in envelope} or None
 
 
 def says_all_is_well(error: Any) -> bool:
-    """Whether an error has the code of a success, whatever its words are."""
+    """Whether an error has a success code, whatever its message says."""
     return str(object_of(error).get("code")).strip().lower() in _WELL
 
 
 def body_object(body: Any) -> dict[str, Any]:
-    """The object in a body; a list is vectors, results, or an object inside one."""
+    """The body as an object; a list may be vectors, results, or a list around an object."""
     if isinstance(next(iter(list_of(body)), None), str):
         body = unnest(body)
     if not isinstance(body, list):

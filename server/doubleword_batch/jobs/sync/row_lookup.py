@@ -1,10 +1,10 @@
-"""Whose a result line is: the row of a custom_id, also where the custom_ids are not ours.
+"""Finds the row of a result line by its custom_id, even if the custom_ids are not ours.
 
-A job that was built here has the number in the custom_id. An adopted one looks it up, with two
-peculiarities, noted in its spec as `rows`:
+A job that was built here has the row number in the custom_id. An adopted job looks it up. There are
+two special cases, stored in its spec as `rows`:
 
-- `twins`: several rows have one custom_id. The first line of that name is the first row's, and so
-  on: exact in a batch's list of results, which is in the order of the requests.
+- `twins`: several rows have the same custom_id. The first line with that custom_id is the first
+  row's, and so on; this is exact in a batch's list of results, which is in request order.
 - `open`: nobody has the requests any more. Each new custom_id is a new row.
 """
 
@@ -20,13 +20,13 @@ from doubleword_batch.requests import read_head, requests_of_rows, row_of
 
 TWINS, OPEN = "twins", "open"
 NO_SUCH_LIST = (NotFoundError, RejectedError, ForbiddenError, ProtocolError)
-"""What a server answers that has no list of a batch's results."""
+"""The statuses with which a server answers if it has no list of a batch's results."""
 
 _AT_ONCE = 500
 
 
 def has_ambiguous_custom_ids(job: StoredJob) -> bool:
-    """Whether a custom_id does not tell which row of the job is meant."""
+    """Whether a custom_id does not identify a row of the job."""
     return job.source is None and msgspec.json.decode(job.spec).get("rows") == TWINS
 
 
@@ -36,18 +36,18 @@ def requests_of(
     """(row, request line) of these rows of a part, in the order of its file.
 
     Args:
-        job: whose part.
-        part: which file.
-        entries: of rows in the file, in the order of the source.
+        job: the part's job.
+        part: the part.
+        entries: entries of rows in its file, in source order.
 
     Raises:
         StoreError: `request_file_gone`.
     """
     path = job.request_file(part)
-    if job.source is not None:  # the custom_ids are ours, and tell the row
+    if job.source is not None:  # the custom_ids are ours and say the row
         yield from requests_of_rows(path, {entry.row for entry in entries})
         return
-    # Where rows share a custom_id, the place of a line in the file tells whose it is.
+    # If rows share a custom_id, a line's position in the file says which row it is for.
     places = job.ledger.rows_of_file(part.number) if has_ambiguous_custom_ids(job) else None
     entry = next(entries, None)
     with path.open("rb") as lines:
@@ -61,11 +61,11 @@ def requests_of(
 
 
 class RowLookup:
-    """The rows of custom_ids in one batch of a job.
+    """Finds the rows of custom_ids in one batch of a job.
 
     Args:
-        job: whose rows.
-        part_number: of the part that the batch runs.
+        job: the job.
+        part_number: number of the part that the batch runs.
 
     Attributes:
         kind: `twins`, `open`, or "" for a job whose custom_ids are as they should be.
@@ -80,11 +80,11 @@ class RowLookup:
         self._turns: Counter[str] = Counter()
 
     def begin(self) -> None:
-        """Start counting anew: the files are read from their first line."""
+        """Start counting again, as the files are read from the first line."""
         self._turns.clear()
 
     def rows_of(self, custom_ids: Sequence[str]) -> list[int | None]:
-        """The row of each line of these names, in the order of the lines; None for nobody's."""
+        """The row of each line with these custom_ids, in order; None if there is no such row."""
         if not self._is_adopted:
             return list(map(row_of, custom_ids))
         if self._twins is None:
@@ -109,7 +109,7 @@ class RowLookup:
         return rows[min(turn, len(rows) - 1)]
 
     def _open_rows(self, names: Sequence[str]) -> dict[str, int]:
-        """A new row for each of these names; the caller holds the store's write lock."""
+        """Add a new row for each of these custom_ids; the caller holds the store's write lock."""
         last = self._job.ledger.last_row()
         rows = {name: last + n for n, name in enumerate(dict.fromkeys(names), start=1)}
         if rows:

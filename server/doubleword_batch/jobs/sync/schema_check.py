@@ -1,7 +1,7 @@
-"""Structured answers: the JSON in a model's text, held against the job's response_schema.
+"""Structured answers: checks the JSON in a model's text against the job's response_schema.
 
-Models put their JSON into a code fence, or write down their thoughts before it. Where what is
-inside fits the schema it is read, and the row's cause says how it stood there.
+Models put their JSON into a code fence, or write their reasoning before it. If the JSON inside fits
+the schema, it is read, and the row's cause says how it was wrapped.
 """
 
 import re
@@ -17,10 +17,10 @@ from doubleword_batch.jobs.sync.reasoning import strip_reasoning
 from doubleword_batch.loose_json import decode
 
 FENCED, AFTER_THOUGHTS = "fenced", "think_prefix"
-"""Causes of answers whose JSON had to be taken out of something."""
+"""Causes of answers whose JSON was wrapped in something."""
 
 WRAPPED = {FENCED: "inside a code fence", AFTER_THOUGHTS: "after the model's thoughts"}
-"""The same for people."""
+"""The same in words."""
 
 _FENCE = "```"
 _LANGUAGE = re.compile(r"\A[A-Za-z0-9_+.-]*[ \t]*\r?\n?")
@@ -30,8 +30,8 @@ class Structured(NamedTuple):
     """The JSON in a text.
 
     Attributes:
-        value: what it says.
-        wrapping: `fenced` or `think_prefix` where it did not stand alone.
+        value: the decoded JSON.
+        wrapping: `fenced` or `think_prefix` if it was wrapped; None if it was the whole text.
     """
 
     value: Any
@@ -42,11 +42,11 @@ Verdict = tuple[str, str | None, str | None]
 """Outcome, cause and message."""
 
 Check = Callable[[Answer], Verdict]
-"""Judges an answer that is whole by the job's schema."""
+"""Judges a complete answer by the job's schema."""
 
 
 def parse_structured(text: str | None) -> Structured | None:
-    """The JSON in a text; None when it holds none."""
+    """The JSON in a text; None if there is none."""
     if text is None:
         return None
     with suppress(ValueError):
@@ -59,24 +59,24 @@ def parse_structured(text: str | None) -> Structured | None:
 
 
 def _unwrapped(text: str) -> tuple[str, str | None]:
-    """What stands after a model's thoughts and in its only code fence, and which it was."""
+    """The text after a model's reasoning or in its only code fence, and which of them it was."""
     wrapping = None
     last = strip_reasoning(text)
     if len(last) < len(text):
         text, wrapping = last, AFTER_THOUGHTS
     before, fence, rest = text.partition(_FENCE)
     inside, _, after = rest.partition(_FENCE)
-    if fence and _FENCE not in after and _FENCE not in before:  # of several none is the answer
+    if fence and _FENCE not in after and _FENCE not in before:  # else no fence is certain
         text, wrapping = _LANGUAGE.sub("", inside, count=1), wrapping or FENCED
     return text, wrapping
 
 
 class SchemaCheck:
-    """Judges answers by a job's response_schema; call it with one. To be closed.
+    """Judges answers by a job's response_schema; call it with an answer, and close it at the end.
 
     Args:
         schema: the response_schema.
-        is_strict: take only JSON that stands alone.
+        is_strict: whether an answer must be JSON and nothing else.
     """
 
     def __init__(self, schema: Any, *, is_strict: bool = False) -> None:
@@ -88,7 +88,7 @@ class SchemaCheck:
         return self._verdict(answer, self._checker)
 
     def noting(self, values: list[Any]) -> Check:
-        """A check that calls every value good, and adds it to what has to be checked."""
+        """A check that accepts every value and adds it to `values`, to be checked later."""
         return lambda answer: self._verdict(answer, values.append)
 
     def faults(self, values: Sequence[Any]) -> Iterator[str | None]:
@@ -96,11 +96,11 @@ class SchemaCheck:
         return iter(self._checker.problems(values))
 
     def judging(self, faults: Iterator[str | None]) -> Check:
-        """A check of the answers that were noted, in their order, once their faults are known."""
+        """A check of the noted answers, in the same order, once their faults are known."""
         return lambda answer: self._verdict(answer, lambda _: next(faults))
 
     def close(self) -> None:
-        """End the process that checks."""
+        """End the checking process."""
         self._checker.close()
 
     def _verdict(self, answer: Answer, fault_of: Callable[[Any], str | None]) -> Verdict:
@@ -124,8 +124,8 @@ def schema_check(spec: str, *, is_strict: bool = False) -> SchemaCheck | None:
     """The check of a job's response_schema, or None for jobs without one.
 
     Args:
-        spec: as stored with the job, JSON.
-        is_strict: take only JSON that stands alone.
+        spec: the job's spec as stored, JSON.
+        is_strict: whether an answer must be JSON and nothing else.
     """
     schema = msgspec.json.decode(spec).get("response_schema")
     return None if schema is None else SchemaCheck(schema, is_strict=is_strict)

@@ -1,9 +1,9 @@
-"""Our copies of a job's output and error files: lines appended durably, read back in any order.
+"""Our copies of a job's output and error files: lines are appended durably, read in any order.
 
-A copy holds the lines that count, in the order in which they came; the ledger knows each by its
-offset and size. What a copy has beyond the length that the ledger committed is cut off again. Where
-a copy was deleted by hand, or a disk cut it short, its rows wait again, and what their batch has
-written is read once more; nothing is sent for them.
+A copy holds the lines that count, in the order in which they came; the ledger has their offsets and
+sizes. Anything beyond the length that the ledger has committed is cut off again. If a copy was
+deleted by hand, or a disk fault cut it short, its rows become pending and their batch's results are
+read again; no request is sent for them.
 """
 
 import errno
@@ -26,20 +26,20 @@ _FLAGS = os.O_RDWR | os.O_CREAT | NO_LINK | getattr(os, "O_BINARY", 0)
 
 
 def stored_lines_path(job: StoredJob, batch_run: int, kind: str) -> Path:
-    """Where our copy of a batch's output or error file lies."""
+    """The path of our copy of a batch's output or error file."""
     return job.folder / f"batch-run-{batch_run}-{kind}.jsonl"
 
 
 def reused_lines_path(folder: Path) -> Path:
-    """Where the lines lie that a job took from earlier ones when it was built."""
+    """The path of the lines that a job took from earlier jobs when it was built."""
     return folder / f"{TAKEN}.jsonl"
 
 
 def append_lines(path: Path, size_bytes: int, text: bytes) -> None:
-    """Append lines to a copy behind its committed length, durably.
+    """Append lines to a copy at its committed length, durably.
 
     Raises:
-        StoreError: `disk_full` or `not_written`; what was committed before stays.
+        StoreError: `disk_full` or `not_written`; lines committed before stay.
     """
     if not text:
         return
@@ -55,29 +55,29 @@ def append_lines(path: Path, size_bytes: int, text: bytes) -> None:
         if is_new:
             sync_folder(path.parent)
     except OSError as error:
-        then = "fetch again: the lines kept so far stay, and reading goes on behind them"
+        then = "fetch again: the lines kept so far stay, and reading continues after them"
         raise not_written(path, error, then=then) from None
 
 
 class StoredLines:
-    """The copies of one job, each opened when its first line is asked for."""
+    """The copies of one job; each is opened when its first line is needed."""
 
     def __init__(self, job: StoredJob) -> None:
         self._job = job
         self._open: dict[tuple[int | None, str | None], _Copy] = {}
 
     def answer(self, entry: RowOutcome) -> Answer | None:
-        """The answer that an entry of the ledger points at; None for rows without one."""
+        """The answer that a ledger entry points at; None for rows without an answer."""
         if entry.outcome not in ANSWERED:
             return None
         line = self.line(entry)
         return None if line is None else answer_in(line)
 
     def line(self, entry: RowOutcome | EndedRow) -> bytes | None:
-        """The line that an entry of the ledger points at, None where it points at none.
+        """The line that a ledger entry points at; None if it points at none.
 
         Raises:
-            StoreError: it is gone.
+            StoreError: the line is gone.
         """
         offset = entry.offset
         if offset is None:
@@ -115,8 +115,8 @@ class StoredLines:
 class _Copy:
     """One file.
 
-    Lines near the one before come out of a window that is read at once; a line far from it is read
-    alone, so that lines in any order cost little more than themselves.
+    Lines near the last one come from a window that is read at once; a line far away is read alone,
+    so that reading lines in any order costs little more than the lines themselves.
     """
 
     def __init__(self, path: Path) -> None:
@@ -128,7 +128,7 @@ class _Copy:
         self.begin = 0  # where in the file the window begins
 
     def read(self, offset: int, size_bytes: int) -> bytes:
-        """A line that is not in the window; less than the line where the file is cut short."""
+        """A line that is not in the window; only part of it if the file was cut short."""
         start = offset - self.begin
         is_near = -_WINDOW_BYTES < start < 2 * _WINDOW_BYTES
         self.begin = max(offset - _WINDOW_BYTES // 4, 0) if is_near else offset
@@ -150,22 +150,22 @@ def _gone(job: StoredJob, path: Path) -> StoreError:
     )
 
 
-# Copies that the state directory has lost: the provider may still have what they held
+# Copies that the state directory has lost; the provider may still have their lines
 
 
 def has_lost_copies(job: StoredJob) -> bool:
-    """Whether a copy is gone, or shorter than what the ledger knows of it, and may be read again.
+    """Whether a copy that can be read again is gone, or shorter than the ledger says.
 
-    A single call in the background has no file at the provider that could be.
+    A single background call has no file at the provider that could be read again.
     """
     return job.window != ASYNC and any(True for _ in _lost(job))
 
 
 def reopen_lost_copies(job: StoredJob) -> None:
-    """Let the rows wait whose lines are gone, and their batches be read again.
+    """Make the rows whose lines are gone pending, and have their batches read again.
 
     Raises:
-        StoreError: the job's folder is gone, and cannot be made again.
+        StoreError: the job's folder is gone and cannot be made again.
     """
     if not has_lost_copies(job):
         return
@@ -177,7 +177,7 @@ def reopen_lost_copies(job: StoredJob) -> None:
 
 
 def _lost(job: StoredJob) -> Iterator[tuple[int, str, int]]:
-    """(batch run, kind, bytes that are left) of each such copy."""
+    """(batch run, kind, bytes left) of each lost copy."""
     for run, kind, size_bytes in job.ledger.copies():
         path = stored_lines_path(job, run, kind)
         left = path.stat().st_size if is_plain_file(path) else 0

@@ -1,8 +1,8 @@
-"""A stream that was kept as it was sent, put together: the body that its pieces make.
+"""Joins the pieces of a stream that a server kept as it was sent into one body.
 
-Such a body is a list of pieces, or their text: server-sent events with `data: ` in front of each,
-or a line for each. Read here are chat completions, completions, responses, Anthropic's messages,
-Cohere's and Gemini's pieces, and Ollama's.
+The stream is a list of pieces, or their text: server-sent events with `data: ` in front of each, or
+one line each. The known forms are chat completions, completions, responses, Anthropic's messages,
+and the pieces of Cohere, Gemini and Ollama.
 """
 
 import re
@@ -18,7 +18,7 @@ from doubleword_batch.jobs.sync.json_values import (
 from doubleword_batch.loose_json import decode_or_none
 
 _LINE = re.compile(r"\r\n|\n|\r")
-# Not a set: what stands in the place of a word may be a list, which has no hash.
+# Not a set: the value may be a list, which has no hash.
 _WHOLE = ("response.completed", "response.incomplete", "response.failed")
 _COUNTS = {"prompt_eval_count": "prompt_tokens", "eval_count": "completion_tokens"}
 CUT = "stream_cut"
@@ -26,7 +26,7 @@ CUT = "stream_cut"
 
 
 def join_chunks(body: Any) -> Any:
-    """The body that the pieces of a stream make; a body of another kind as it is."""
+    """The body that a stream's pieces make; any other body unchanged."""
     pieces = _pieces(body)
     for piece in pieces:
         if piece.get("type") in _WHOLE and object_of(piece.get("response")):
@@ -49,7 +49,7 @@ def join_chunks(body: Any) -> Any:
 
 
 class _Choice:
-    """One of the choices of a chat, as far as its pieces have been read."""
+    """A choice of a chat completion, as far as its pieces have been read."""
 
     def __init__(self) -> None:
         self._texts: list[str] = []
@@ -64,7 +64,7 @@ class _Choice:
         for number, call in enumerate(map(object_of, list_of(delta.get("tool_calls")))):
             index = call.get("index")
             function = object_of(call.get("function"))
-            if isinstance(function.get("arguments"), dict):  # a whole one of Gemini's or Ollama's
+            if isinstance(function.get("arguments"), dict):  # Gemini and Ollama send them whole
                 whole = {"arguments": json_text(function["arguments"])}
                 self._calls[len(self._calls)] = {"name": string_of(function.get("name")), **whole}
                 continue
@@ -101,13 +101,13 @@ def _pieces(body: Any) -> list[dict[str, Any]]:
 
 
 def _are_of_others(pieces: list[dict[str, Any]]) -> bool:
-    """Whether objects are several pieces that Gemini or Ollama have sent."""
+    """Whether objects are several pieces of a stream from Gemini or Ollama."""
     are_of_gemini = all("candidates" in piece or "usageMetadata" in piece for piece in pieces)
     are_of_ollama = all(isinstance(piece.get("done"), bool) for piece in pieces)
     return len(pieces) > 1 and (are_of_gemini or are_of_ollama)
 
 
-# Pieces of others as pieces of a chat
+# Other servers' pieces as pieces of a chat completion
 
 
 def _of_chat(piece: dict[str, Any]) -> dict[str, Any]:

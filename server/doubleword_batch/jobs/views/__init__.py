@@ -1,1 +1,1 @@
-"""What a person looks at: a job at a glance, its answers, one row, its failures, a preview."""
+"""What the console shows: a job at a glance, its answers, a single row, its failures, a preview."""

@@ -1,9 +1,9 @@
-"""Pages of the table of answers: filtered and sorted by SQLite, however many rows there are.
+"""Pages of the table of answers, filtered and sorted by SQLite, however many rows there are.
 
-A page begins after a row, not after so many rows: so one far down is as quick as the first. Two
-things are added to the database for that: an index on a column, when it is first sorted or filtered
-by; and for rows that are not found within the time of a page, the list of them all in their order,
-from which the pages are read then.
+A page begins after a given row, not after a number of rows, so a late page is as quick as the
+first. Two things are added to the database for that: an index on a column when it is first used for
+sorting or filtering; and if a page's rows cannot be found in the time for a page, a list of all
+matching rows in order, from which pages are then read.
 """
 
 import sqlite3
@@ -25,7 +25,7 @@ from doubleword_batch.jobs.views.snapshots import (
 )
 
 MANY_ROWS = 100_000
-"""Of more, what takes longer than a page may is prepared in the background."""
+"""In larger tables, whatever takes longer than a page may take is prepared in the background."""
 
 _CELL_CHARACTERS = 400
 _PAGE_SECONDS = 0.15
@@ -38,7 +38,7 @@ _STEPS_BETWEEN_CHECKS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class AnswerRow:
-    """One row of a page; texts are cut."""
+    """One row of a page; texts are cut short."""
 
     number: int
     outcome: str
@@ -49,7 +49,7 @@ class AnswerRow:
 
 @dataclass(frozen=True, slots=True)
 class AnswerPage:
-    """A page of the table; `has_more`: whether rows follow."""
+    """A page of the table; `has_more` says whether rows follow."""
 
     columns: tuple[str, ...]
     rows: tuple[AnswerRow, ...]
@@ -58,7 +58,7 @@ class AnswerPage:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many rows fit; at least so many, where counting them all takes too long."""
+    """How many rows match; not `is_all`: at least so many, as counting all takes too long."""
 
     rows: int
     is_all: bool
@@ -74,20 +74,20 @@ def page(
     after: int = 0,
     size: int = 50,
 ) -> AnswerPage | None:
-    """A page of the rows that fit.
+    """A page of the rows that match.
 
     Args:
-        snapshot: what is looked through.
-        wanted: which rows.
-        marks: of the job, by row.
-        sort: a column; None for the order of the source.
-        descending: the other way round.
-        after: the number of the row that the page before ended with; 0 for the first page.
-        size: rows of a page.
+        snapshot: the database.
+        wanted: which rows match.
+        marks: the job's marks, by row.
+        sort: a column; None for source order.
+        descending: whether the order is reversed.
+        after: the number of the last row of the page before; 0 for the first page.
+        size: number of rows on a page.
 
     Returns:
-        None where so many rows are not looked through within the time of a page: their list is made
-        first (`make_list`), and read from then on.
+        The page, or None if its rows cannot be found in the time for a page: then a list of them
+        has to be made first (`make_list`).
 
     Raises:
         InputError: code `unknown_column`, or it takes longer than 20 s.
@@ -104,7 +104,7 @@ def page(
         else:
             where, values = _quick_condition(db, snapshot, wanted, marks, sort)
             if snapshot.rows > MANY_ROWS:
-                limit_time(db, _PAGE_SECONDS, thread_time)  # not what others take of the processor
+                limit_time(db, _PAGE_SECONDS, thread_time)  # not counting what other threads use
             try:
                 found = _looked_up(db, snapshot, where, values, place)
             except sqlite3.OperationalError as error:
@@ -117,7 +117,7 @@ def page(
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a page begins in which order, and how many rows are wanted of it."""
+    """Where a page begins, in which order, and how many rows it should have."""
 
     sort: str | None
     descending: bool
@@ -140,9 +140,9 @@ def _quick_condition(
     marks: dict[int, Mark],
     sort: str | None,
 ) -> tuple[str, Sequence[Any]]:
-    """The condition of the rows that fit, by the index that leads to a page of them sooner."""
+    """The condition for the rows that match, with the index that finds a page of them sooner."""
     where, values = condition(snapshot, wanted, marks)
-    # What is in the page's order leads to many rows sooner, and to those that need reading.
+    # An index in the page's order is faster if many rows match, or if texts have to be read.
     is_by_another = sort != wanted.column if sort else wanted.is_of_several_values
     if is_by_another and (wanted.text or _are_many(db, where, values)):
         return condition(snapshot, wanted, marks, unindexed="+")
@@ -152,7 +152,7 @@ def _quick_condition(
 def _looked_up(
     db: sqlite3.Connection, snapshot: Snapshot, where: str, values: Sequence[Any], place: _Place
 ) -> list[tuple[Any, ...]]:
-    """Rows that fit, in order: those of the same value first, which follow by their number."""
+    """Rows that match, in order; first those with the last row's value, by their number."""
     by = snapshot.expression(place.sort) if place.sort else "row_number"
     head = f"SELECT {_shown_columns(snapshot)} FROM cells WHERE {where}"  # noqa: S608  # ours
     then = f", row_number {place.direction}" if place.sort else ""
@@ -166,7 +166,7 @@ def _looked_up(
 
 
 def _behind(db: sqlite3.Connection, by: str, place: _Place) -> list[tuple[str, list[Any]]]:
-    """The conditions of the rows that come after one, in their order; nothing sorts first."""
+    """The conditions, in order, for the rows that come after a row; nulls sort first."""
     after, beyond = place.after, place.beyond
     if not after:
         return [("1", [])]
@@ -186,7 +186,7 @@ def _behind(db: sqlite3.Connection, by: str, place: _Place) -> list[tuple[str, l
 def _of_list(
     db: sqlite3.Connection, snapshot: Snapshot, table: str, place: _Place
 ) -> list[tuple[Any, ...]]:
-    """Rows of a list that was made, which is in ascending order."""
+    """Rows from a list that was made, which is in ascending order."""
     behind, values = "1", [place.size]
     if place.after:
         last = db.execute(f"SELECT place FROM {table} WHERE row_number = ?", (place.after,))  # noqa: S608  # ours
@@ -224,7 +224,7 @@ def _shown(cell: Any) -> Any:
 
 
 def _are_many(db: sqlite3.Connection, where: str, values: Sequence[Any]) -> bool:
-    """Whether so many rows fit that sorting them takes longer than going through all in order."""
+    """Whether so many rows match that sorting them takes longer than reading all rows in order."""
     ((rows,),) = db.execute(
         f"SELECT count(*) FROM (SELECT 1 FROM cells WHERE {where} LIMIT {_FEW})",  # noqa: S608  # ours
         values,
@@ -233,7 +233,7 @@ def _are_many(db: sqlite3.Connection, where: str, values: Sequence[Any]) -> bool
 
 
 def count(snapshot: Snapshot, wanted: AnswerFilter, marks: dict[int, Mark]) -> Count:
-    """How many rows fit; texts are looked for as long as a person waits for a number.
+    """How many rows match; a search in texts stops when a person would have to wait too long.
 
     Raises:
         InputError: as `page`.
@@ -265,7 +265,7 @@ def _number(db: sqlite3.Connection, statement: str, values: Sequence[Any] = ()) 
 def fitting_numbers(
     snapshot: Snapshot, wanted: AnswerFilter, marks: dict[int, Mark]
 ) -> "array[int]":
-    """The numbers of all rows that fit, in the order of the source: eight bytes each.
+    """The numbers of all rows that match, in source order, at eight bytes each.
 
     Raises:
         InputError: as `page`.
@@ -276,18 +276,18 @@ def fitting_numbers(
         return array("q", (number for (number,) in db.execute(statement, values)))
 
 
-# What is made in the database so that a page of many rows is quick
+# Indexes and lists, which make pages of large tables quick
 
 
 def _indexed_columns(wanted: AnswerFilter, sort: str | None) -> list[str]:
-    """The columns that a page looks rows up by."""
+    """The columns by which a page looks up rows."""
     of_ledger = {name for name in ("outcome", "cause") if getattr(wanted, name) is not None}
     columns = {sort, wanted.column, *of_ledger} - {None, "row_number"}
     return sorted(map(str, columns))
 
 
 def missing_indexes(snapshot: Snapshot, wanted: AnswerFilter, sort: str | None) -> list[str]:
-    """The columns whose index a page would have to make first.
+    """The columns whose index has to be made before a page can be read.
 
     Raises:
         InputError: code `unknown_column`.
@@ -303,7 +303,7 @@ def missing_indexes(snapshot: Snapshot, wanted: AnswerFilter, sort: str | None) 
 def make_indexes(
     snapshot: Snapshot, columns: Sequence[str], cancelled: Callable[[], bool] = lambda: False
 ) -> None:
-    """Make the indexes on these columns, which takes seconds for a million rows."""
+    """Make the indexes on these columns; takes seconds for a million rows."""
     with snapshot.opened() as db:
         for column in columns:
             _make_index(db, snapshot, column, cancelled)
@@ -315,7 +315,7 @@ def _make_index(
     column: str,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> None:
-    """An index on a column, however long that takes."""
+    """Make an index on a column, however long that takes."""
     expression, name = snapshot.expression(column), _index_name(snapshot, column)
     db.set_progress_handler(cancelled, _STEPS_BETWEEN_CHECKS)
     db.execute(f"CREATE INDEX IF NOT EXISTS {name} ON cells ({expression})")
@@ -335,10 +335,12 @@ def make_list(
     sort: str | None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Find all rows that fit, in ascending order, and keep their numbers; the last eight lists are.
+    """Find all rows that match, in ascending order, and store their numbers as a list.
+
+    The last eight lists are kept.
 
     Raises:
-        InputError: it was ended by `cancelled`.
+        InputError: `cancelled` returned True.
     """
     name = filter_key(wanted, sort, marks)
     where, values = condition(snapshot, wanted, marks)
@@ -363,6 +365,6 @@ def make_list(
 
 
 def _listed(db: sqlite3.Connection, name: str) -> str | None:
-    """The table of a list that was made, by what `filter_key` says."""
+    """The table of the list with this name, see `filter_key`; None if none was made."""
     found = db.execute("SELECT id FROM lists WHERE name = ?", (name,)).fetchone()
     return None if found is None else f"list_{found[0]}"

@@ -1,4 +1,4 @@
-"""How the values of a column of the table of answers are spread."""
+"""The distribution of the values in a column of the table of answers."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ _MOST_BARS = 8
 _BINS = 12
 _VALUE_CHARACTERS = 200
 MOST_DISTINCT = 10_000
-"""So many different values are counted, and no more."""
+"""Distinct values are counted up to this number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar of a histogram: a value, or the numbers from `low` to `high`."""
+    """A bar of a histogram: a value, or the numbers from `low` to `high`."""
 
     label: str
     rows: int
@@ -28,12 +28,12 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How a column's values are spread.
+    """The distribution of a column's values.
 
     Attributes:
-        bars: the most frequent values, or ranges of numbers; none where there is nothing to see.
-        others: rows with rarer values.
-        distinct: how many values; above `MOST_DISTINCT` there are more.
+        bars: the most frequent values, or ranges of numbers; empty if there is nothing to see.
+        others: number of rows with rarer values.
+        distinct: number of distinct values; if it is above `MOST_DISTINCT`, there may be more.
     """
 
     column: str
@@ -43,7 +43,7 @@ class Histogram:
 
 
 def histogram(snapshot: Snapshot, column: str) -> Histogram:
-    """How a column's values are spread over all rows; kept in the database once it is known.
+    """The distribution of a column's values in all rows; stored in the database once computed.
 
     Raises:
         InputError: as `page`.

@@ -1,4 +1,4 @@
-"""The first rows of a source, and what a person has written of a job so far, rendered on them."""
+"""A preview of a job that a person is writing: the first rows, with the prompt filled in."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -44,12 +44,12 @@ _NO_WAYS = WindowCosts([], None, "")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftTexts:
-    """What a person has written of a job so far, as the texts of a form.
+    """What a person has written in a new job's form so far, as texts.
 
     Attributes:
         response_schema: JSON text, or "".
-        max_tokens: of each answer, or "".
-        strong_model: of a cascade, or "" for none.
+        max_tokens: token limit of each answer, or "".
+        strong_model: strong model of a cascade, or "" for none.
         target: share of the rows that have to agree with it, in percent.
     """
 
@@ -66,7 +66,7 @@ class DraftTexts:
         """The parameters of each request.
 
         Raises:
-            InputError: the longest answer is not a number of tokens.
+            InputError: `max_tokens` is not a number of tokens.
         """
         tokens = self.max_tokens.strip()
         if not tokens:
@@ -91,7 +91,7 @@ class DraftTexts:
         """The option `cascade` of the build.
 
         Raises:
-            InputError: the target is not one.
+            InputError: the target is not a percentage.
         """
         if not self.strong_model.strip():
             return None
@@ -109,7 +109,7 @@ class DraftTexts:
         return option
 
 
-@lru_cache(maxsize=16)  # it is checked in a process of its own, and asked for at every change
+@lru_cache(maxsize=16)  # checked in a separate process, and needed at every change
 def _schema(text: str) -> dict[str, Any]:
     hint = 'Write a JSON Schema, such as {"type": "object", "properties": {...}}.'
     try:
@@ -126,13 +126,13 @@ def _schema(text: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class SourcePreview:
-    """The first rows of a source; cells are cut.
+    """The first rows of a source; cells are cut short.
 
     Attributes:
-        columns: all of them.
-        rows: up to 20, as texts.
-        total: how many there are, where that is known without reading them.
-        notes: what of the source is read otherwise than it stands there.
+        columns: all columns.
+        rows: up to 20 rows, as texts.
+        total: number of all rows; None if that is not known without reading them.
+        notes: what is not read as it is written in the source.
     """
 
     location: str
@@ -147,12 +147,12 @@ class SourcePreview:
 
 @dataclass(frozen=True, slots=True)
 class CascadePreview:
-    """What a cascade would come to, for the rows that are priced.
+    """What a cascade would cost, for the rows that are priced.
 
     Attributes:
-        fault: why it cannot be, with what to do; "" where it can.
-        most: its cost if every row goes to both models.
-        half: the same if half of the rows go to the strong one.
+        fault: why there can be no cascade, and what to do about it; "" if there can.
+        most: the cost if every row goes to both models.
+        half: the cost if half of the rows go to the strong model.
     """
 
     fault: str
@@ -173,17 +173,17 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class PromptPreview:
-    """A prompt on the first rows.
+    """A prompt filled in for the first rows.
 
     Attributes:
-        used: the columns that it takes.
+        used: the columns that it uses.
         fault: what is wrong with the template itself; then nothing is rendered.
         hint: what to do about it.
-        input_tokens, output_tokens: estimates for one row, of the rows that were rendered.
-        cost: of five rows, by these.
-        priced_rows: for how many rows `ways` and `cascade` are: all, where their number is known.
+        input_tokens, output_tokens: estimates for one row, by the rows that were rendered.
+        cost: the cost of five rows by these estimates.
+        priced_rows: the number of rows that `ways` and `cascade` are for: all, if that is known.
         ways: each completion window, and single calls.
-        cascade: None where no strong model is named.
+        cascade: None if no strong model is named.
     """
 
     used: tuple[str, ...]
@@ -210,15 +210,15 @@ def preview_source(
         ws: its roots say what may be read.
         location: a path, folder or glob.
         options: how it is read.
-        known: an earlier preview, given back where its files are as they were.
+        known: an earlier preview, which is returned if its files have not changed.
 
     Raises:
         InputError: see `open_source`.
     """
     if location.startswith("job:"):
         raise InputError(
-            "A job's answers cannot be looked at here yet.",
-            hint="Download that job's answers, and drop the file.",
+            "A job's answers cannot be previewed here yet.",
+            hint="Download that job's answers, and drop the file here.",
         )
     source = open_source(location, ws.roots, options)
     stats = [path.stat() for path in source.paths]
@@ -243,7 +243,7 @@ def preview_source(
 
 
 def preview_prompt(ws: Workspace, source: SourcePreview, written: DraftTexts) -> PromptPreview:
-    """What is written so far, on the first rows of a source."""
+    """What is written so far, filled in for the first rows of a source."""
     limit = ws.profile.max_request_bytes
     nothing = Cost(None, "unknown: nothing can be rendered")
     try:

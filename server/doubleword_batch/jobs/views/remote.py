@@ -1,4 +1,4 @@
-"""What the provider has: batches and files that are not jobs here yet, and models with prices."""
+"""What the provider has: batches and files that are not jobs here yet; models and their prices."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from doubleword_batch.models import Batch, File
 
 _MOST_SHOWN = 50
 _MOST_LOOKED_AT = 200
-_MOST_MODELS = 1_000  # to choose from on a page
+_MOST_MODELS = 1_000  # offered on a page
 _T = TypeVar("_T", Batch, File)
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteObject:
-    """A batch or an input file of the provider that is not a job here."""
+    """A batch or an input file at the provider that is not a job here."""
 
     kind: str
     id: str
@@ -44,11 +44,11 @@ class PricedModels:
     """The models that the key may use.
 
     Attributes:
-        windows: of the provider, the default first.
-        priced_on: ISO date of the dated prices; "" where there are none.
-        told_on: ISO date of those that the provider told; "" where it told none.
-        is_free: nothing is billed here.
-        left_out: how many more there are.
+        windows: the provider's completion windows, the default first.
+        priced_on: ISO date of the dated prices; "" if there are none.
+        told_on: ISO date of the prices that the provider reported; "" if it reported none.
+        is_free: whether nothing is billed here.
+        left_out: how many more models there are.
     """
 
     models: tuple[ModelPrice, ...]
@@ -60,7 +60,7 @@ class PricedModels:
 
 
 async def unadopted_objects(ws: Workspace) -> list[RemoteObject]:
-    """The newest batches and input files of the provider that are not jobs here, 50 of each.
+    """The newest batches and input files at the provider that are not jobs here, 50 of each.
 
     Raises:
         ApiError, TransportError, ProtocolError: the provider gave no list.
@@ -117,7 +117,7 @@ async def _newest(listed: AsyncIterator[_T], is_wanted: Callable[[_T], bool]) ->
 
 
 async def models(ws: Workspace) -> PricedModels:
-    """The models that the key may use, with their prices where they are on file.
+    """The models that the key may use, with their prices if they are on file.
 
     Raises:
         ApiError, TransportError, ProtocolError: the provider gave no list.

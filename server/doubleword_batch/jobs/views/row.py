@@ -1,4 +1,4 @@
-"""One row whole: its source, its request, its answer, and every try of it."""
+"""A single row in full: its source, its request, its answer, and every try."""
 
 import mmap
 from contextlib import closing, suppress
@@ -26,12 +26,12 @@ from doubleword_batch.plain_text import shortened
 from doubleword_batch.requests.row_copy import row_copy
 
 _TEXT_CHARACTERS = 100_000
-_READ_TO = 2_000  # rows of a source that are read over in no time
+_READ_TO = 2_000  # up to this row, the source itself is read, which takes no time
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a request: who speaks, and the text; images as `[image]`."""
+    """A message of a request: the role and the text, with `[image]` for images."""
 
     role: str
     text: str
@@ -42,10 +42,10 @@ class Attempt:
     """One outcome of a row.
 
     Attributes:
-        text: of the answer, where there is one.
-        fields: (name, text) of an answer that is a JSON object.
-        batch_id: whose answer it is.
-        is_current: it is the one that counts; the others were replaced by a later one.
+        text: the answer's text; None if there is no answer.
+        fields: (name, text) of each field of an answer that is a JSON object.
+        batch_id: the batch that the answer is from.
+        is_current: whether it is the outcome that counts; the others were replaced.
     """
 
     outcome: str
@@ -62,14 +62,14 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class RowDetail:
-    """One row of a job; texts are cut at 100,000 characters.
+    """A row of a job; texts are cut at 100,000 characters.
 
     Attributes:
-        source: (column, text) of the source's row; empty where it cannot be read.
+        source: (column, text) of the source's row; empty if it cannot be read.
         source_note: why it is empty, or where it was read instead.
-        messages: of the request that was sent for it.
-        attempts: the newest first.
-        before, after: the neighbours' numbers.
+        messages: the messages of its request.
+        attempts: its outcomes, the newest first.
+        before, after: numbers of the rows before and after it.
     """
 
     number: int
@@ -137,7 +137,7 @@ def _source_row(job: StoredJob, number: int) -> tuple[tuple[tuple[str, str], ...
 
 
 def _row_of_snapshot(job: StoredJob, number: int) -> tuple[tuple[str, str], ...]:
-    """The source's row in the table of answers, where that was made; empty where it was not."""
+    """The source's row from the snapshot of the table of answers; empty if there is none."""
     snapshot = snapshots.find_snapshot(job)
     if snapshot is None or not snapshot.source_columns:
         return ()
@@ -149,7 +149,7 @@ def _row_of_snapshot(job: StoredJob, number: int) -> tuple[tuple[str, str], ...]
 
 
 def _request_body(job: StoredJob, entry: Entry) -> dict[str, Any]:
-    """The body of the row's request, out of the file that holds it; empty where there is none."""
+    """The body of the row's request, from the file that holds it; empty if there is none."""
     if entry.shares is not None:
         entry = job.ledger.entry(entry.shares) or entry
     for part in job.parts():
@@ -163,7 +163,7 @@ def _request_body(job: StoredJob, entry: Entry) -> dict[str, Any]:
 
 
 def _line_with(path: Path, custom_id: str) -> bytes:
-    """The request line of that custom_id, which is ours, found without decoding the others."""
+    """The request line with this custom_id of ours, found without decoding other lines."""
     wanted = msgspec.json.encode(custom_id)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         place = content.find(wanted)
@@ -172,7 +172,7 @@ def _line_with(path: Path, custom_id: str) -> bytes:
             line = content[begin : content.find(b"\n", place)]
             if object_of(decode_or_none(line)).get("custom_id") == custom_id:
                 return line
-            place = content.find(wanted, begin + len(line))  # it is the text of another row
+            place = content.find(wanted, begin + len(line))  # it was inside another row's text
     return b""
 
 
@@ -252,7 +252,7 @@ def _answer(lines: StoredLines, entry: Entry) -> str | None:
 
 
 def _fields(text: str | None) -> tuple[tuple[str, str], ...]:
-    """The fields of an answer that is a JSON object; none of any other."""
+    """The fields of an answer that is a JSON object; empty for other answers."""
     fields = object_of(decode_or_none((text or "").encode(errors="replace")))
     return tuple(
         (name, "null" if value is None else _text(value)) for name, value in fields.items()

@@ -1,9 +1,9 @@
-"""The database behind the table of answers that a person pages through, and which of its rows fit.
+"""The database behind the console's table of answers, and filters on its rows.
 
-It lies beside the job's files as `answers.sqlite3` and is made when it is first looked at: each row
-of the table of answers with its entry of the ledger. Indexes and lists are added to it as they are
-needed (`answers.py`), a histogram when it is first shown. It is a snapshot: what it was made
-of is written in it, and it is made again once the ledger has moved on.
+It is kept with the job's files as `answers.sqlite3` and made when somebody first looks at the
+answers: each row of the table of answers with its entry in the ledger. Indexes and lists are added
+as they are needed (`answers.py`), histograms when they are first shown. It is a snapshot: it
+records the version of the ledger it was made from, and is made again when the ledger has changed.
 """
 
 import hashlib
@@ -33,21 +33,21 @@ _CACHE_KIB = 65_536
 _ROWS_BETWEEN_CHECKS = 1_000
 
 LEDGER_FIELDS = ("row_number", "outcome", "cause", "input_tokens", "output_tokens")
-"""What stands of the ledger in every row, before the columns of the table."""
+"""The ledger's columns in every row, before the columns of the table."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A database that is there, and what it was made of.
+    """An existing database, and what it was made from.
 
     Attributes:
-        version: of the ledger that it was made of, see `snapshot_version`.
-        columns: of the table of answers, as `c0`, `c1`, ... in the database.
-        numbers: those of text in which every value is a number.
-        answer_columns: those that hold the answer.
-        source_columns: (name in the source, name here) of the columns that were read from it.
-        rows: how many.
-        warnings: what is to be said of the table.
+        version: the version of the ledger it was made from, see `snapshot_version`.
+        columns: the columns of the table of answers; `c0`, `c1`, ... in the database.
+        numbers: the text columns in which every value is a number.
+        answer_columns: the columns that hold the answer.
+        source_columns: (name in the source, name here) of the columns read from the source.
+        rows: number of rows.
+        warnings: warnings about the table.
     """
 
     path: Path
@@ -60,7 +60,7 @@ class Snapshot:
     warnings: tuple[str, ...]
 
     def expression(self, column: str) -> str:
-        """The column in SQL; a number where its texts are numbers.
+        """The column in SQL, as numbers if all its texts are numbers.
 
         Raises:
             InputError: code `unknown_column`.
@@ -70,7 +70,7 @@ class Snapshot:
         if column not in self.columns:
             raise InputError(
                 "The table of answers has no such column.",
-                hint="Open the table anew.",
+                hint="Open the table again.",
                 code="unknown_column",
             )
         name = f"c{self.columns.index(column)}"
@@ -78,7 +78,7 @@ class Snapshot:
 
     @contextmanager
     def opened(self) -> Generator[sqlite3.Connection]:
-        """A connection; a statement that takes longer than 20 s is ended.
+        """A connection; statements are stopped after 20 s.
 
         Raises:
             InputError: it took longer.
@@ -94,7 +94,7 @@ class Snapshot:
                 if not is_timeout(error):
                     raise not_written(self.path, error) from None
                 raise InputError(
-                    f"Looking through the rows took longer than {_SECONDS:.0f} s.",
+                    f"Searching the rows took longer than {_SECONDS:.0f} s.",
                     hint="Filter by an outcome or a value first, or remove the sorting.",
                 ) from None
 
@@ -102,30 +102,30 @@ class Snapshot:
 def limit_time(
     db: sqlite3.Connection, seconds: float = _SECONDS, clock: Callable[[], float] = monotonic
 ) -> None:
-    """End what takes longer than 20 s from now on, or as long as is said, by that clock."""
+    """Stop statements after 20 s from now, or after another time, by the given clock."""
     until = clock() + seconds
     db.set_progress_handler(lambda: clock() > until, _STEPS_BETWEEN_CHECKS)
 
 
 def is_timeout(error: sqlite3.OperationalError) -> bool:
-    """Whether a statement was ended because it took too long."""
+    """Whether a statement was stopped because it took too long."""
     return "interrupted" in str(error)
 
 
 def snapshot_version(job: StoredJob) -> str:
-    """What differs when the ledger has moved on; nothing of the source is read for it."""
+    """A value that changes with the ledger; the source is not read for it."""
     runs = [(r.id, r.status, r.completed, r.failed, r.collected) for r in job.batch_runs()]
     facts = (_LAYOUT, job.spec, job.rows, runs, job.ledger.version())
     return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
 
 
 def find_snapshot(job: StoredJob) -> Snapshot | None:
-    """The snapshot that is there, however old."""
+    """The existing snapshot, however old, or None."""
     return read_snapshot(job.folder / _DATABASE)
 
 
 def read_snapshot(path: Path) -> Snapshot | None:
-    """The snapshot in a file; None where it holds none."""
+    """The snapshot in a file; None if there is none."""
     if not path.exists():
         return None
     try:
@@ -140,16 +140,16 @@ def read_snapshot(path: Path) -> Snapshot | None:
 def make_snapshot(
     job: StoredJob, tell: Callable[[int], None], cancelled: Callable[[], bool]
 ) -> Snapshot:
-    """Make the database anew, as new as the ledger.
+    """Make a new database from the current ledger.
 
     Args:
-        job: whose answers.
-        tell: told the rows written so far.
-        cancelled: asked every 1,000 rows; True ends the making and leaves nothing.
+        job: the job.
+        tell: called with the number of rows written so far.
+        cancelled: called every 1,000 rows; True stops the work and leaves no file.
 
     Raises:
         InputError: code `file_changed`.
-        StoreError: the disk does not take it.
+        StoreError: it cannot be written.
     """
     version = snapshot_version(job)
     table = Table(job)
@@ -201,7 +201,7 @@ def _rows(
     tell: Callable[[int], None],
     cancelled: Callable[[], bool],
 ) -> Iterator[tuple[Any, ...]]:
-    """The rows of the database: what the ledger says of each, then its cells."""
+    """The rows of the database: first the ledger's columns, then the cells."""
     for written, (entry, row) in enumerate(table.entries_and_rows(), start=1):
         values = (cells.value(name, row[name]) for name in columns)
         cause = None if entry.outcome in {"ok", "pending"} else entry.cause or entry.outcome
@@ -213,19 +213,19 @@ def _rows(
                 raise AbandonedError
 
 
-# Which rows are wanted, for a person and in SQL
+# Filters, as a person gives them and in SQL
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerFilter:
-    """Which rows are wanted; every part that is given has to fit.
+    """Which rows are wanted; they have to match everything that is given.
 
     Attributes:
         outcome: rows with this outcome.
         cause: rows with this cause.
-        column, value: rows whose column holds exactly this text; "" stands for nothing.
-        low, high: rows whose column is a number between the two, the higher one left out.
-        text: rows that have it anywhere, in any case of ASCII letters.
+        column, value: rows in whose column this is the whole text; "" stands for null or empty.
+        low, high: rows whose column is a number from `low` to below `high`.
+        text: rows that have this text anywhere, ignoring the case of ASCII letters.
         mark: `right`, `wrong`, `any` or `none`.
     """
 
@@ -240,12 +240,12 @@ class AnswerFilter:
 
     @property
     def is_empty(self) -> bool:
-        """Whether every row fits."""
+        """Whether every row matches."""
         return self == AnswerFilter()
 
     @property
     def is_of_several_values(self) -> bool:
-        """Whether the rows that an index on `column` gives are not in the order of the source."""
+        """Whether an index on `column` gives rows in another order than the source's."""
         return self.low is not None or self.high is not None or _number(self.value) is not None
 
 
@@ -255,10 +255,10 @@ def condition(
     """The condition in SQL, and its values.
 
     Args:
-        snapshot: what is looked through.
-        wanted: which rows.
-        marks: of the job, by row.
-        unindexed: "+" to keep SQLite from the indexes of its columns.
+        snapshot: the database.
+        wanted: which rows match.
+        marks: the job's marks, by row.
+        unindexed: "+" to keep SQLite from using the columns' indexes.
 
     Raises:
         InputError: code `unknown_column`.
@@ -292,7 +292,7 @@ def condition(
 
 
 def filter_key(wanted: AnswerFilter, sort: str | None, marks: dict[int, Mark]) -> str:
-    """What differs when the rows that fit, or their order, can."""
+    """A value that changes whenever the matching rows or their order may."""
     rows = _marked(wanted, marks) if wanted.mark else []
     return msgspec.json.encode((wanted, sort, rows)).decode()
 
@@ -302,7 +302,7 @@ def _marked(wanted: AnswerFilter, marks: dict[int, Mark]) -> list[int]:
 
 
 def _add_value(parts: list[str], values: list[Any], expression: str, value: str) -> None:
-    """A value as it stands on a page: its text, or the number that the text is."""
+    """Add the condition for a value as shown on a page: its text, or the number in the text."""
     if not value:
         parts.append(f"({expression} IS NULL OR {expression} = '')")
         return

@@ -1,4 +1,4 @@
-"""A job at a glance, and what is left of the caps: from the store alone, without a request."""
+"""A job at a glance, and what is left of the caps, from the store alone, without a request."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -30,30 +30,30 @@ class JobSummary:
 
     Attributes:
         created_at: epoch seconds.
-        rows: None while nothing of an adopted job has been read.
-        outcomes: rows by outcome as the ledger knows them; they add up to `rows`.
-        unread: rows of which the provider says that they are finished, and whose lines were not
-            read yet; among the pending ones.
-        requests: how many a submission sends; fewer than rows where answers are there already.
-        saved: what is not sent and why, in sentences, until it is submitted.
-        reused_rows: they have answers of earlier jobs; None for none.
-        shared_rows: they have the request of an equal row; None for none.
-        first_wave: what waits for the first wave, or why it is not sent behind it.
-        unsent_rows: requests of parts that have no batch yet, where other parts have one: they wait
-            for capacity, or their submission was interrupted.
-        percent: 0 to 100, of the rows of which nothing more is expected.
-        cost: so far, once it was submitted.
+        rows: number of rows; None until something of an adopted job has been read.
+        outcomes: number of rows by outcome in the ledger; they add up to `rows`.
+        unread: how many of the pending rows are finished, as the provider says, but have lines that
+            were not read yet.
+        requests: how many requests a submission sends; fewer than rows if there are answers.
+        saved: what is not sent and why, in sentences, until the job is submitted.
+        reused_rows: rows with answers from earlier jobs; None if there are none.
+        shared_rows: rows that share the request of an equal row; None if there are none.
+        first_wave: what waits for the first wave, or why it is not sent although that has ended.
+        unsent_rows: requests of parts that have no batch although other parts have one: they wait
+            for capacity, or the submission was interrupted.
+        percent: the share of rows for which nothing more is expected, from 0 to 100.
+        cost: the cost so far, once the job was submitted.
         ways: its windows side by side, until it is submitted.
-        cascade: the strong model behind the job's own; None for nearly all jobs.
-        cascade_result: what that has come to, once it was submitted.
-        estimate: what was estimated when it was submitted, or would be now.
-        executor: who answers: the provider's name, and for local answers what they are worth.
-        is_here: it belongs to the provider that is set now; another one's can only be looked at.
-        pilot_of: rows of the whole source, where the job is made of its first rows.
-        made_from: what it was made from, where that is not a file.
-        note: what whoever built it wrote down.
+        cascade: the strong model that follows the job's own; None for nearly all jobs.
+        cascade_result: the cascade's result so far, once the job was submitted.
+        estimate: the estimate made when it was submitted, or made now.
+        executor: who answers: the provider's name, and for local answers how far to trust them.
+        is_here: whether it belongs to the provider that is set now; other jobs can only be viewed.
+        pilot_of: rows of the whole source, if the job is made from its first rows.
+        made_from: what it was made from, if that is not a file.
+        note: the note that was given when it was built.
         submissions: how many of its batches and retries the provider has taken.
-        problems: what the provider says of its batches as a whole.
+        problems: what the provider says about its batches as a whole.
     """
 
     name: str
@@ -100,12 +100,12 @@ class JobSummary:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The caps that a person set, US dollars; None where there is no such cap.
+    """The caps that a person has set, US dollars; None if there is no such cap.
 
     Attributes:
-        is_free: nothing is billed here.
+        is_free: whether nothing is billed here.
         reserved_today_usd: what this UTC day's submissions are estimated to cost.
-        left_today_usd: of the daily cap.
+        left_today_usd: what is left of the daily cap.
     """
 
     is_free: bool
@@ -117,7 +117,7 @@ class Budget:
 
 @dataclass(slots=True)
 class Figures:
-    """Sums that look at every row of a job, kept until its ledger changes."""
+    """Sums over all rows of a job, kept until its ledger changes."""
 
     version: list[Any]
     outcomes: dict[str, int]
@@ -148,14 +148,14 @@ def budget(ws: Workspace) -> Budget:
 def summaries(
     ws: Workspace, cache: FiguresCache, *, search: str, before: str | None, limit: int
 ) -> tuple[list[JobSummary], bool]:
-    """Jobs of the state directory, newest first, and whether there are more.
+    """Jobs in the state directory, newest first, and whether there are more.
 
     Args:
         ws: the workspace.
-        cache: sums of earlier calls.
-        search: substring of a name, a source, a model, a prompt or a note.
-        before: a job's name: those that are older.
-        limit: how many at most.
+        cache: sums from earlier calls.
+        search: part of a name, a source, a model, a prompt or a note.
+        before: the name of a job; only older jobs are returned.
+        limit: the most jobs to return.
     """
     last = ws.store.job_named(before) if before else None
     older = None if last is None else last.id
@@ -165,7 +165,7 @@ def summaries(
 
 
 def running_jobs(ws: Workspace, most: int) -> list[StoredJob]:
-    """The newest jobs here of which something runs, is not read yet, or will run by itself."""
+    """The newest jobs here that run, have unread results, or will run without another call."""
     jobs = (StoredJob.of_record(ws, record) for record in ws.store.jobs(limit=_PAGE))
     return [
         job
@@ -175,7 +175,7 @@ def running_jobs(ws: Workspace, most: int) -> list[StoredJob]:
 
 
 def _is_unread(job: StoredJob) -> bool:
-    """Whether lines of a batch that has ended are still to be read, as of one that was adopted."""
+    """Whether an ended batch has lines that were not read yet, as after a job was adopted."""
     return not all(run.collected for run in job.batch_runs())
 
 
@@ -188,7 +188,7 @@ def _is_running(job: StoredJob) -> bool:
 
 
 def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
-    """One job as it is known now."""
+    """A job as it is known now."""
     spec: dict[str, Any] = msgspec.json.decode(job.spec or "{}")
     figures = _figures(job, cache)
     runs = job.batch_runs()
@@ -247,7 +247,7 @@ def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
 
 
 def _unsent(job: StoredJob, newest: list[tuple[Part, BatchRun | None]]) -> int:
-    """The requests that are not sent, but for those that wait for a first wave that runs."""
+    """The number of unsent requests, not counting those that wait for a running first wave."""
     unsent = sum(part.requests for part, run in newest if run is None and part.later != NEVER)
     if has_more_to_send(job):
         return unsent
