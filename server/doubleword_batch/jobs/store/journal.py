@@ -209,24 +209,23 @@ class Journal:
         )
 
 
-# Today's spending once more, in a file of the state directory
+# The second record of today's spending, a file in the state directory
 #
-# A JSON line for each reservation: the day, the write's key, and what it is estimated to cost, US
-# dollars (0 once it is free again). The last line of a key counts. It is written under the store's
-# write lock, and begun anew with each day, but for one to which a clock that was set back has
-# returned.
+# It has a JSON line for each reservation: the day, the write's key, and the estimated cost in US
+# dollars (0 once it is free again). The last line for a key counts. The file is written under the
+# store's write lock and starts again every day, except for a day to which the clock was set back.
 
 _NAME = "spending.jsonl"
 _DAY_SECONDS = 86_400
 
 
 def append_spending(home: Path, now: float, costs: dict[str, Decimal]) -> None:
-    """Note what writes reserve from now on.
+    """Record the amounts that writes reserve from now on.
 
     Args:
         home: the state directory.
         now: epoch seconds.
-        costs: by the writes' keys, US dollars.
+        costs: US dollars by the writes' keys.
 
     Raises:
         OSError: the file cannot be written.
@@ -234,7 +233,7 @@ def append_spending(home: Path, now: float, costs: dict[str, Decimal]) -> None:
     if not costs:
         return
     day = _day(now)
-    # What is of tomorrow was written before the clock was set back: that day comes again.
+    # Lines of a later day were written before the clock was set back, and will be needed again.
     is_over = {day, _day(now + _DAY_SECONDS)}.isdisjoint(
         str(line.get("day")) for line in _lines(home)
     )
@@ -242,14 +241,14 @@ def append_spending(home: Path, now: float, costs: dict[str, Decimal]) -> None:
     lines = [json.dumps({"day": day, "key": key, "usd": str(usd)}) for key, usd in costs.items()]
     descriptor = os.open(home / _NAME, flags, 0o600)
     with os.fdopen(descriptor, "ab") as log:
-        # Behind a line break: the last line may be torn, and takes no other with it.
+        # Begin with a line break: the last line may be torn, and must not spoil the new one.
         log.write("\n".join(["", *lines, ""]).encode())
         log.flush()
         os.fsync(descriptor)
 
 
 def spent_today(home: Path, now: float) -> dict[str, Decimal]:
-    """What the writes of this UTC day reserved, by their keys; of a torn line nothing."""
+    """What the writes of this UTC day reserved, by their keys; torn lines are ignored."""
     day, found = _day(now), dict[str, Decimal]()
     for line in _lines(home):
         if line.get("day") == day:

@@ -1,8 +1,8 @@
-"""One part's file and one part's batch at the provider, each of them once.
+"""Uploads each part's file and creates each part's batch exactly once.
 
-The file's name and the batch's metadata carry a fingerprint, by which they are found again when
-their reply was lost or when another state directory made them. Where the server takes no file as
-large as the profile says, the part is divided into smaller ones.
+The file's name and the batch's metadata carry a fingerprint, by which they are found again if the
+reply was lost or if another state directory made them. If the server does not take files as large
+as the profile says, parts are divided.
 """
 
 import hashlib
@@ -38,13 +38,13 @@ from doubleword_batch.progress import Progress
 from doubleword_batch.requests import RequestFile, RequestFileWriter
 
 OWN_PREFIX = "dwb_"
-"""How the keys of the batch's metadata begin that are ours."""
+"""How our own keys in the batch's metadata begin."""
 
 OWN_PAIRS = 4
-"""How many of a batch's pairs of metadata are kept for them."""
+"""How many of a batch's metadata pairs are reserved for ours."""
 
 FINGERPRINT_KEY = f"{OWN_PREFIX}fingerprint"
-"""The key that carries the fingerprint of the batch's creation."""
+"""The metadata key for the fingerprint of the batch's creation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class BatchOptions:
 
     Attributes:
         completion_window: one of the provider's.
-        metadata: text by text, kept with each batch beside our own.
+        metadata: texts by name, kept with each batch beside our own.
     """
 
     completion_window: str
@@ -67,13 +67,13 @@ _T = TypeVar("_T", File, Batch)
 
 
 async def upload_parts(job: StoredJob, parts: Sequence[Part], progress: Progress) -> list[bool]:
-    """Make sure that these parts are at the provider; returns which of them were there already.
+    """Make sure that these parts are at the provider; return which of them were there already.
 
     Raises:
         StoreError: `request_file_gone`.
-        RejectedError: `too_large`: the job's parts are smaller now, and the same call goes on.
+        RejectedError: `too_large`: the job's parts have been made smaller, so call again.
         ApiError, TransportError: the provider refused or could not be reached; the other parts
-            have gone on as far as they could.
+            were uploaded as far as possible.
     """
     sent = CombinedProgress(progress, sum(part.size_bytes for part in parts), "bytes uploaded")
 
@@ -94,19 +94,19 @@ async def create_parts(
     costs: Sequence[Decimal | None],
     options: BatchOptions,
 ) -> PartResults[bool]:
-    """Make sure that these parts have their batches; tells which were created just now.
+    """Make sure that these parts have their batches; return which were created by this call.
 
-    What the batches may cost was reserved by the caller. A part that is refused for capacity gives
-    its reservation back, and takes it again when it is tried again.
+    The caller has reserved what the batches may cost. A part that is refused for lack of capacity
+    gives up its reservation, and makes it again when it is tried again.
 
     Args:
-        job: whose parts they are.
-        parts: uploaded.
+        job: the parts' job.
+        parts: the parts; they are uploaded.
         costs: what each part may cost, US dollars.
         options: how they are to run.
 
     Raises:
-        InputError: `over_cap`, of a part that is tried again.
+        InputError: `over_cap`, for a part that is tried again.
         ApiError, TransportError: the provider refused or could not be reached.
     """
 
@@ -186,7 +186,7 @@ async def _create_part(job: StoredJob, part: Part, write: Write, options: BatchO
 
 
 def created_here(job: StoredJob, part: Part) -> bool:
-    """Whether a batch was created for the part, and not adopted."""
+    """Whether we created a batch for the part, rather than adopting one."""
     return bool(job.journal.find(job.id, part.id, "create", answered=True))
 
 
@@ -195,7 +195,7 @@ def _now(job: StoredJob, part: Part) -> Part:
 
 
 def _others_may_have_sent(job: StoredJob) -> bool:
-    """Whether it is worth a search before the first send."""
+    """Whether to search before the first send, as others may have sent the same job."""
     return job.profile.search and not job.has_random_fingerprint
 
 
@@ -216,7 +216,7 @@ async def _send_batch(
             find=find,
         )
     except NotFoundError:
-        # The file was deleted or has expired: forget it, so that the next call uploads it anew.
+        # The file was deleted or has expired: forget it, so that the next call uploads it again.
         job.store.forget_upload(part.id)
         raise
 
@@ -239,10 +239,10 @@ async def _file_named(job: StoredJob, name: str, size_bytes: int) -> File | None
 
 
 async def batch_with_our_mark(job: StoredJob, part: Part) -> Batch | None:
-    """The batch that was created for a part, as the provider's list shows it, whatever its id.
+    """The batch that was created for a part, from the provider's list, whatever its id.
 
-    The name of the mark may come back in other letters; its value is nobody else's. Of a server
-    that keeps no metadata it is the batch of the part's file.
+    The mark's name may come back spelled differently, but nobody else's batch has its value. If the
+    server keeps no metadata, it is the batch with the part's input file.
 
     Raises:
         IncompleteListError: the list cannot tell.
@@ -261,13 +261,13 @@ async def batch_with_our_mark(job: StoredJob, part: Part) -> Batch | None:
 
 
 async def _of_the_time(job: StoredJob, found: AsyncIterator[_T]) -> AsyncIterator[_T]:
-    """The objects of a list among which a lost write of the job is, if it was made.
+    """The objects in a list that may be a lost write of the job.
 
-    A list that shows the newest first ends with what is older than the job; any other is read to
-    its end.
+    If the list shows the newest first, it is read up to objects older than the job; else to its
+    end.
 
     Raises:
-        IncompleteListError: it does not show all, or has too many.
+        IncompleteListError: it does not show everything, or is too long.
     """
     since = job.created_at - _CLOCKS_APART_SECONDS
     newest, seen = None, 0
@@ -287,7 +287,7 @@ async def _of_the_time(job: StoredJob, found: AsyncIterator[_T]) -> AsyncIterato
         raise IncompleteListError(f"It is not shown to this key (HTTP {error.status}).") from error
 
 
-# Smaller parts, where the server takes no file as large as the profile says
+# Dividing parts, if the server does not take files as large as the profile says
 
 TOO_LARGE = 413
 _NAMED_LIMIT = re.compile(r"\b(\d{4,15}) bytes")
@@ -295,14 +295,14 @@ _ROWS_BETWEEN_CHECKS = 100
 
 
 async def split_too_large_parts(job: StoredJob, error: RejectedError) -> RejectedError:
-    """Divide the parts that are larger than the server takes; returns the error that says so.
+    """Divide the parts that are larger than the server takes; return an error that says so.
 
-    Nothing of those parts is at the provider. The rows stay as they are; only which file holds them
-    changes, in one transaction for each part: a process that dies leaves it as it was, or divided.
+    These parts are not at the provider. The rows stay as they are; only their file changes, in one
+    transaction for each part. If the process dies, a part is either unchanged or divided.
 
     Args:
-        job: whose parts they are.
-        error: how the server refused one of them.
+        job: the parts' job.
+        error: the error with which the server refused a part.
     """
     too_large = [p for p in job.parts() if p.input_file_id is None and p.path is not None]
     largest = max((part.size_bytes for part in too_large), default=0)
@@ -322,7 +322,7 @@ async def split_too_large_parts(job: StoredJob, error: RejectedError) -> Rejecte
         status=error.status,
         request_id=error.request_id,
         hint=f"The job's request files are smaller now, up to {most_bytes:,} bytes each; nothing "
-        "has to be built anew. Make the same call again.",
+        "has to be built again. Make the same call again.",
         code="too_large",
         retryable=True,
         next=Next("upload", {"job": job.name}),
@@ -330,7 +330,7 @@ async def split_too_large_parts(job: StoredJob, error: RejectedError) -> Rejecte
 
 
 def _divide(job: StoredJob, part: Part, most_bytes: int, cancelled: Callable[[], bool]) -> None:
-    """Write the part's requests to files of at most `most_bytes`, and put them in its place."""
+    """Write the part's requests to files of at most `most_bytes` each, and replace it by them."""
     rows_of: dict[int, array[int]] = {}  # by new file: eight bytes a row
     path = part.path
     if path is None or not path.exists():
@@ -346,7 +346,7 @@ def _divide(job: StoredJob, part: Part, most_bytes: int, cancelled: Callable[[],
             made = files.publish()
         failpoint("divide.written")
         if sum(file.requests for file in made) != part.requests:
-            return  # the file holds other requests than the ledger knows: it stays as it is
+            return  # the file does not hold the ledger's requests: it stays as it is
         with job.store.transaction():
             if part not in job.parts():
                 return  # another process was faster
@@ -364,7 +364,7 @@ def _put_in_place(
     for file in made:
         number = last + file.number
         target = job.folder / f"part-{number:04d}.jsonl"
-        rename(file.path, target)  # replaces what a crash left
+        rename(file.path, target)  # replaces a file left by a crash
         job.store.add_part(
             job=job.id,
             number=number,

@@ -24,10 +24,10 @@ class FailureGroup:
     Attributes:
         message: one of the provider's messages.
         samples: (row, message) of the first rows.
-        cost: of running these rows again, with the changed parameter where there is one.
-        params: what has to be changed so that a retry can help; None where nothing has to be.
+        cost: the cost of running these rows again, with changed parameters if there are any.
+        params: parameters to change so that a retry can help; None if none has to be changed.
         is_transient: whether the same request may succeed later.
-        can_retry: whether a request can be made of the rows again at all.
+        can_retry: whether the rows have requests that can be sent again.
     """
 
     outcome: str
@@ -68,7 +68,7 @@ def failures(job: StoredJob) -> list[FailureGroup]:
 
 
 def _cost(job: StoredJob, rows: int, params: dict[str, int] | None) -> Cost:
-    """What rows cost again; with a token limit, the most that their answers can have."""
+    """The cost of running rows again; with a token limit, the most that their answers can cost."""
     if not params:
         return estimate_cost_of_rows(job, rows)
     read = job.input_tokens * rows // (job.rows or rows)
@@ -76,7 +76,7 @@ def _cost(job: StoredJob, rows: int, params: dict[str, int] | None) -> Cost:
     return price_tokens(job.workspace, job.model, job.window, read, written)
 
 
-# A random sample of answers to be judged, and what the marks say of all of them
+# A random sample of answers to be judged, and what the marks say about all answers
 
 _SAMPLE = 100
 _TRIES = 20
@@ -85,10 +85,10 @@ _Z = 1.959964  # 95 %
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """How many answers are right, with the Wilson interval of 95 %; from 0 to 1.
+    """The share of right answers, from 0 to 1, with its 95 % Wilson interval.
 
     Attributes:
-        judged: marks that count.
+        judged: number of marks that count.
     """
 
     judged: int
@@ -103,11 +103,11 @@ class AccuracyReview:
     """The sample of a job and its marks.
 
     Attributes:
-        sample: row numbers, in random order; the same ones whenever it is asked for.
-        marks: of the job, by row: also of rows that are not in the sample.
-        accuracy: by the marks in the sample; None while there are none.
-        accuracy_of_all: by all marks, where there are others: rows that a person chose to look at
-            say less about the rest.
+        sample: row numbers, in random order; always the same for a job.
+        marks: the job's marks, by row, including rows that are not in the sample.
+        accuracy: by the marks in the sample; None if there are none.
+        accuracy_of_all: by all marks, if there are marks outside the sample; rows that a person
+            chose to look at say less about the rest.
     """
 
     sample: tuple[int, ...]
@@ -117,7 +117,7 @@ class AccuracyReview:
 
 
 def review_accuracy(job: StoredJob) -> AccuracyReview:
-    """The sample, the marks, and what they say."""
+    """The sample, the marks, and the accuracy by the marks."""
     marks = RowMarks(job.store, job.id).all()
     sample = _sample(job)
     inside: dict[int, Mark] = {row: marks[row] for row in sample if row in marks}
@@ -130,11 +130,11 @@ def review_accuracy(job: StoredJob) -> AccuracyReview:
 
 
 def _sample(job: StoredJob) -> tuple[int, ...]:
-    """Rows with an answer, drawn evenly from all rows; the draw depends on the job alone."""
+    """Rows with an answer, drawn at random from all rows; the draw depends only on the job."""
     last = job.ledger.last_row()
     if not last:
         return ()
-    draw = random.Random(job.fingerprint)  # noqa: S311  # a sample, no secret
+    draw = random.Random(job.fingerprint)  # noqa: S311  # a sample, not a secret
     if last <= _SAMPLE * 2:
         candidates = list(range(1, last + 1))
         draw.shuffle(candidates)
@@ -151,7 +151,7 @@ def _sample(job: StoredJob) -> tuple[int, ...]:
 
 
 def accuracy_of(marks: Mapping[int, Mark]) -> Accuracy | None:
-    """The share of right answers with its interval; None without marks."""
+    """The share of right answers, with its interval; None without marks."""
     judged = len(marks)
     if not judged:
         return None
