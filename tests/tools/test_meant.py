@@ -68,7 +68,7 @@ async def test_an_argument_in_the_wrong_place_is_put_into_the_right_one(settings
 async def test_a_url_as_the_source_says_that_it_is_one(settings, source):
     async with agent(settings) as a:
         reply = await a.fails("create_batch_file", source=source, prompt="{{ text }}")
-    assert "is a URL; a source is a file or folder of this machine" in reply.text
+    assert "is a URL; a source is a file or folder on this machine" in reply.text
 
 
 @pytest.mark.parametrize("given", ["@prompts/sort.txt", "prompts/sort.txt"])

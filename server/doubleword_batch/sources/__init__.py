@@ -1,4 +1,4 @@
-"""Rows of tables, files, folders and objects, streamed: what a job is built from."""
+"""Streams the rows of tables, files, folders and objects, from which jobs are built."""
 
 from doubleword_batch.sources.base import BadRow, Source
 from doubleword_batch.sources.objects import is_object_source, write_objects, write_rows

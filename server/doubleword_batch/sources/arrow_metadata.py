@@ -1,9 +1,9 @@
-"""What a Parquet file's Arrow schema says that its own types do not: durations, and pandas' types.
+"""Reads the Arrow schema of a Parquet file for what its own types lack: durations, pandas' types.
 
-Arrow's writers (pyarrow, pandas, polars) put it into the file's metadata: an IPC message with the
-schema, in base64. The message is a FlatBuffer of the tables Message, Schema and Field in Arrow's
-`format/*.fbs`; only names of types are read of it. It may come from an attacker: whatever does not
-lie within it is a ValueError.
+Arrow's writers (pyarrow, pandas, polars) put the schema into the file's metadata: an IPC message in
+base64, a FlatBuffer of the tables Message, Schema and Field in Arrow's `format/*.fbs`. Only names
+of types are read from it. It may come from an attacker: a pointer that leads out of it is a
+ValueError.
 """
 
 import struct
@@ -24,10 +24,10 @@ class Field(NamedTuple):
     """A field of a schema.
 
     Attributes:
-        unit: of a duration (`s`, `ms`, `us`, `ns`), else None.
-        children: what lies in it.
+        unit: the unit of a duration (`s`, `ms`, `us`, `ns`), else None.
+        children: the fields inside it.
         is_wide: whether it is an integer of 128 bits, which polars writes as bytes.
-        extension: the name of its extension and what stands beside it, or None.
+        extension: (name, metadata) of its extension type, or None.
     """
 
     unit: str | None
@@ -37,7 +37,7 @@ class Field(NamedTuple):
 
 
 def arrow_fields(value: bytes) -> tuple[Field, ...]:
-    """The fields of a schema as it stands in the metadata; none if it cannot be read."""
+    """The fields of a schema as found in the metadata; empty if it cannot be read."""
     try:
         data = b64decode(value, validate=True)
         start = 8 if data[:4] == b"\xff\xff\xff\xff" else 4
@@ -57,22 +57,22 @@ class _Reader:
         self._left = _MOST_FIELDS
 
     def at(self, place: int) -> int:
-        """Where the pointer at a place leads."""
+        """The place that the pointer at a place leads to."""
         return place + self._number("<I", place)
 
     def table(self, table: int, slot: int) -> int:
-        """Where the table in a field of a table begins."""
+        """Where the table that a table has in a field begins."""
         place = self._field(table, slot)
         if place is None:
             raise ValueError("a table is missing")
         return self.at(place)
 
     def fields(self, table: int, slot: int) -> tuple[Field, ...]:
-        """The vector of `Field` tables in a field of a table."""
+        """The `Field` tables of the vector that a table has in a field."""
         return tuple(map(self._read, self._tables(table, slot)))
 
     def _tables(self, table: int, slot: int) -> list[int]:
-        """Where the tables begin that the vector in a field of a table holds."""
+        """Where the tables begin that are in the vector that a table has in a field."""
         place = self._field(table, slot)
         if place is None:
             return []

@@ -1,4 +1,4 @@
-"""What a source is: rows in order that can be read again and are identified by a fingerprint."""
+"""What a source is: ordered rows that can be read again, identified by a fingerprint."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from doubleword_batch.paths import Roots
 from doubleword_batch.sources.options import DEFAULT_OPTIONS, SourceOptions
 
 MAX_RECORD_BYTES = 64 << 20
-"""Bytes of the largest row or text that is read; anything larger lacks a quote or a newline."""
+"""Bytes of the largest row or text that is read; a larger one probably lacks a quote or newline."""
 
 _BLOCK_BYTES = 1 << 20
 
@@ -21,10 +21,10 @@ Row = dict[str, Any]
 
 
 class BadRow(Row):
-    """A row that cannot be read, without columns, for those who keep such rows.
+    """A row that cannot be read; it has no columns. Only sources that keep such rows give it.
 
     Attributes:
-        fault: why; its message says where.
+        fault: why it cannot be read; the message says where it is.
     """
 
     def __init__(self, fault: InputError) -> None:
@@ -39,10 +39,10 @@ class Source(ABC):
         kind: `csv`, `tsv`, `jsonl`, `json`, `parquet`, `xlsx`, `sqlite`, `texts` or `images`.
         location: what the caller gave; opening it again gives the same source.
         paths: the files, resolved.
-        columns: their names in order. JSON rows may lack columns or have more.
-        image_column: the column that holds an image, for a source of images.
-        label_columns: those that only say which row it is: a row of nothing else is blank.
-        has_byte_order_mark: whether its text begins with one; a CSV table of it does, too.
+        columns: the columns' names, in order. JSON rows may lack columns or have more.
+        image_column: the column that holds an image, if it is a source of images.
+        label_columns: columns that only identify the row: a row with nothing else is blank.
+        has_byte_order_mark: whether its text begins with one, as a CSV table of it then does, too.
         roots: the folders that paths in the rows may lead to; None until `open_source` sets them.
     """
 
@@ -67,10 +67,10 @@ class Source(ABC):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What of the source is not in the rows, or was read otherwise than it is written.
+        """Notes, for people, on what is not in the rows or was not read as it is written.
 
-        Files of a folder that were left out, hidden sheets, lines above a header, ...: in words
-        for people. Whole once the rows were read.
+        For example files of a folder that were left out, hidden sheets, lines above a header. They
+        are complete once all rows were read.
         """
         return tuple(self._notes.values())
 
@@ -80,39 +80,39 @@ class Source(ABC):
 
     @property
     def folder(self) -> Path:
-        """The folder that relative paths in the rows start from."""
+        """The folder to which relative paths in the rows are relative."""
         return self.paths[0].parent
 
     @abstractmethod
     def rows(self) -> Generator[Row]:
-        """Read the rows from the first one; row number = 1 + position.
+        """Read the rows from the first one; rows are numbered from 1.
 
-        A row that cannot be read is a `BadRow` where the options keep such rows.
+        A row that cannot be read is a `BadRow` if the options keep such rows.
 
         Raises:
             InputError: a row cannot be read; the message says where it is (see `open_source`).
         """
 
     def _bad_row(self, fault: InputError) -> BadRow:
-        """What stands for a row that cannot be read, where the options keep such rows."""
+        """The `BadRow` for a row that cannot be read if the options keep such rows, else raise."""
         if not self._options.keeps_bad_rows:
             raise fault from None
         return BadRow(fault)
 
     def row_count(self) -> int | None:
-        """How many rows there are, where that is known without reading them."""
+        """How many rows there are; None if that is not known without reading them."""
         return None
 
     def line_naming(self, column: str) -> int | None:
-        """The line near the beginning that has a cell with this text, where lines are counted.
+        """The line near the beginning that has a cell with this text, or None.
 
-        It may be a header that was not taken for one.
+        It may be the header, if another line was taken for the header.
         """
         del column
         return None
 
     def fingerprint(self) -> str:
-        """Sha256 (hex) over the kind, the relative names and the content of the files."""
+        """Sha256 (hex) of the kind and of the files' relative names and contents."""
         digest = hashlib.sha256(self.kind.encode())
         for name, path in zip(self.names(), self.paths, strict=True):
             digest.update(f"\0{name}\0{path.stat().st_size}\0".encode("utf-8", "surrogateescape"))
@@ -122,12 +122,12 @@ class Source(ABC):
         return digest.hexdigest()
 
     def names(self) -> tuple[str, ...]:
-        """Names of the files, relative to the folder they share."""
+        """Names of the files, relative to the folder that they share."""
         return tuple(path.name for path in self.paths)
 
 
 def quoted_name(path: Path) -> str:
-    """A file's name for a message, quoted: whoever made the file chose it."""
+    """A file's name, quoted for a message, as anybody may have chosen it."""
     return quote_untrusted(path.name, 100)
 
 
@@ -144,9 +144,9 @@ def ragged_row(
 
 
 def not_utf8(path: Path, line: int, offset: int, encoding: str = "utf-8") -> InputError:
-    """The error for bytes that a text's encoding, by its name in Python, does not have.
+    """The error for bytes that are not valid in a text's encoding (its name in Python).
 
-    Lines count from 1; `offset` is how many bytes of the file stand before them.
+    Lines count from 1; `offset` is the number of bytes in the file before these.
     """
     hint = (
         "Save the file as UTF-8, in Excel as 'CSV UTF-8 (Comma delimited)', or state its encoding, "
@@ -164,7 +164,7 @@ def not_utf8(path: Path, line: int, offset: int, encoding: str = "utf-8") -> Inp
 
 
 def nul_character(path: Path, line: int, offset: int) -> InputError:
-    """The error for a NUL in a text, which no prompt can hold; arguments as for `not_utf8`."""
+    """The error for a NUL in a text, which no prompt may contain; arguments as for `not_utf8`."""
     way = "export the table again without it"
     if os.name == "posix":
         way = "this does: tr -d '\\000' < old > new"
@@ -177,7 +177,7 @@ def nul_character(path: Path, line: int, offset: int) -> InputError:
 
 
 def damaged(path: Path, kind: str, reason: str) -> InputError:
-    """The error for a file that its first bytes call `kind` (with an article) and that is none."""
+    """The error for a file that begins like a `kind` (with an article) but is not one."""
     return InputError(
         f"{quoted_name(path)} is damaged or not {kind}: {quote_untrusted(reason, 150)}.",
         hint="Copy or export the file again; if it opens elsewhere, save it again from there, or "
@@ -196,7 +196,7 @@ def no_rows(path: Path, found: str) -> InputError:
 
 
 def only_a_header(path: Path) -> InputError:
-    """The error for a table of which one line alone is filled."""
+    """The error for a table with only one line that is not blank."""
     error = no_rows(path, "there is a header line and nothing below it")
     error.hint = (
         "Give a file with at least one row of data; if that line is a row and no line names the "
@@ -206,7 +206,7 @@ def only_a_header(path: Path) -> InputError:
 
 
 def record_too_large(path: Path, line: int) -> InputError:
-    """The error for a row beyond `MAX_RECORD_BYTES`."""
+    """The error for a row of more than `MAX_RECORD_BYTES`."""
     return InputError(
         f"In {quoted_name(path)}, the row that starts on line {line} does not end within "
         f"{MAX_RECORD_BYTES >> 20} MiB.",

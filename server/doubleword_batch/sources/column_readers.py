@@ -1,8 +1,8 @@
-"""What makes a row's value of the value that a library gives for a column: nested, finer, pandas'.
+"""Converts a library's values to values of rows: nested values, nanoseconds, pandas' own types.
 
-Times of nanoseconds come as whole numbers, because Python's own times cut them, and become the text
-that a time of Python would have, with more digits. Periods and intervals of pandas, which Arrow and
-Parquet hold as numbers and structs, become the text that pandas shows.
+Times in nanoseconds come as whole numbers, because Python's times would cut them, and become the
+text of a Python time with more digits. Periods and intervals of pandas, which Arrow and Parquet
+store as numbers and structs, become the text that pandas shows.
 """
 
 import json
@@ -16,23 +16,23 @@ from doubleword_batch.sources.python_values import is_missing, json_value
 from doubleword_batch.sources.values import as_text, elapsed_number
 
 Read = Callable[[Any], Any]
-"""Takes what missing values are, too."""
+"""Converts a value; it is also called for missing values."""
 
 _PERIOD, _INTERVAL, _TRUTH = b"pandas.period", b"pandas.interval", b"arrow.bool8"
 _ENDS = {"left": "[)", "right": "(]", "both": "[]", "neither": "()"}
 
 _PER_SECOND = 1_000_000_000
 _TO_MICROSECONDS = len("1970-01-01T00:00:00.000000")
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # of times without a zone, too
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # also for times without a zone
 _MONDAY_OF_WEEK_0 = date(1969, 12, 22)
-_WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")  # on which a week ends
+_WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")  # the day on which a week ends
 _BUSINESS_DAYS = 5
 _OLD_NAMES = {"A": "Y", "H": "h", "T": "min", "S": "s", "L": "ms", "U": "us", "N": "ns"}
 _PER_MINUTE = {"s": 60, "ms": 60_000, "us": 60_000_000, "ns": 60_000_000_000}
 
 
 def list_reader(read: Read | None) -> Read | None:
-    """The reader of a list by that of its elements."""
+    """The reader of a list, made from its elements' reader."""
     if read is None:
         return None
     return lambda values: None if is_missing(values) else [read(value) for value in values]
@@ -41,9 +41,9 @@ def list_reader(read: Read | None) -> Read | None:
 def struct_reader(
     named: Sequence[tuple[str, Read | None]], *, renames: bool = False
 ) -> Read | None:
-    """The reader of a struct, or of a tuple of its values, by (name, reader) of each field.
+    """The reader of a struct, or of a tuple of its values, from (name, reader) of each field.
 
-    None where no field has a reader, unless they get other names.
+    None if no field has a reader and the fields keep their names.
     """
     if not renames and not any(read for _, read in named):
         return None
@@ -61,7 +61,7 @@ def struct_reader(
 
 
 def map_reader(key: Read | None, item: Read | None) -> Read:
-    """The reader of a map, whose keys become texts as those of an object in JSON are."""
+    """The reader of a map, whose keys become texts, as in JSON objects."""
 
     def read_all(value: Any) -> Any:
         if is_missing(value):
@@ -80,10 +80,10 @@ def _key(value: Any) -> str:
 
 
 def moment_reader(zone: str | None) -> Read | None:
-    """The reader of so many nanoseconds since 1970; None where the zone is not known here.
+    """The reader of times in nanoseconds since 1970; None if the zone is not known here.
 
     Args:
-        zone: `Europe/Paris` or `+05:30`; None for times without one.
+        zone: `Europe/Paris` or `+05:30`; None for times without a zone.
     """
     if zone is None:
         return _whole(lambda number: _finer_moment(number, None))
@@ -95,7 +95,7 @@ def moment_reader(zone: str | None) -> Read | None:
 
 
 def _whole(show: Callable[[int], Any]) -> Read:
-    """What libraries give as times of their own, or as null, stays."""
+    """A reader for whole numbers only; times and nulls from the library stay as they are."""
     return lambda value: show(value) if isinstance(value, int) else value
 
 
@@ -122,12 +122,12 @@ def _finer_moment(number: int, zone: tzinfo | None) -> str:
 
 
 def extension_reader(name: bytes, metadata: bytes, held: Read | None) -> Read | None:
-    """What makes the text or truth that its library shows; `held` for one that stays as it is.
+    """The reader of an extension type, for the text or boolean that its library shows.
 
     Args:
-        name: of the extension type; empty where there is none.
-        metadata: what stands beside it, as in `{"freq": "Q-DEC"}` and `{"closed": "left"}`.
-        held: the reader of the type that it is held as.
+        name: name of the extension type; empty if there is none.
+        metadata: its metadata, such as `{"freq": "Q-DEC"}` or `{"closed": "left"}`.
+        held: the reader of the type in which it is stored; returned if nothing has to be changed.
     """
     if name == _TRUTH:
         return _whole(bool)
@@ -150,15 +150,15 @@ def extension_reader(name: bytes, metadata: bytes, held: Read | None) -> Read | 
 
 
 def _end(value: Any) -> str:
-    """A number as it is, a time with the space that pandas writes in it."""
+    """A number unchanged; a time with the space that pandas puts between date and time."""
     return as_text(json_value(value)).replace("T", " ")
 
 
 def period_reader(metadata: bytes | str) -> Read | None:
-    """What makes the text of a period's number; None for a frequency that is not known.
+    """The reader that makes a period's text from its number; None for an unknown frequency.
 
     Args:
-        metadata: of the extension type, as in `{"freq": "Q-DEC"}`.
+        metadata: metadata of the extension type, such as `{"freq": "Q-DEC"}`.
     """
     try:
         frequency = str(json.loads(metadata)["freq"])
@@ -173,7 +173,7 @@ def period_reader(metadata: bytes | str) -> Read | None:
     def read(number: Any) -> Any:
         if not isinstance(number, int):
             return number
-        with suppress(OverflowError, ValueError):  # years that Python has no dates for
+        with suppress(OverflowError, ValueError):  # years outside Python's dates
             return show(number, end)
         return number
 
@@ -186,7 +186,7 @@ def _week(number: int, end: str) -> str:
 
 
 def _business_day(number: int) -> str:
-    weeks, day = divmod(number + 3, _BUSINESS_DAYS)  # the first was a Thursday
+    weeks, day = divmod(number + 3, _BUSINESS_DAYS)  # day 0 was a Thursday
     return str(_EPOCH.date() + timedelta(weeks=weeks, days=day - 3))
 
 

@@ -1,6 +1,6 @@
-"""How a CSV or TSV file is written: what its first bytes say, and what the options do.
+"""How a CSV or TSV file is written, according to its first bytes and the options.
 
-Its records are read here where other programs than spreadsheets wrote them: with backslashes, other
+Records that other programs than spreadsheets wrote are also read here: with backslashes, other
 quotes, nulls, comments.
 """
 
@@ -17,7 +17,7 @@ from doubleword_batch.sources.options import SourceOptions, delimiter_in
 from doubleword_batch.sources.text_files import blocks_to_the_end, stream_of
 
 DELIMITERS = (b",", b";", b"\t", b"|")
-"""Those that are read off a header."""
+"""The delimiters that are recognised in a header."""
 
 _NAMES_IN_QUOTES = re.compile(rb'"[^"\r\n]*"(?: "[^"\r\n]*")+\r?\n')
 _SEP_LINE = re.compile(rb'[\r\n]*"?sep=([^\r\n])"?(?:\r\n|\r|\n)', re.IGNORECASE)
@@ -31,12 +31,12 @@ class Head(NamedTuple):
     """What the first bytes of a file say.
 
     Attributes:
-        dialect: as its first line has it.
-        others: delimiters that its first line has as well, the most frequent first; none where the
-            first is certain.
-        comments: lines above the header that begin with `#`.
-        may_be_mixed: whether there are carriage returns alone beside other line ends.
-        names_are_mixed: whether one of them stands in the first line.
+        dialect: the dialect of its first line.
+        others: other delimiters in its first line, the most frequent first; empty if the dialect's
+            is certain.
+        comments: number of lines above the header that begin with `#`.
+        may_be_mixed: whether there are lone carriage returns besides other line ends.
+        names_are_mixed: whether there is one in the first line.
     """
 
     dialect: Dialect
@@ -72,13 +72,13 @@ def check_options(options: SourceOptions) -> None:
 
 
 def read_head(head: bytes, start: int, kind: str, options: SourceOptions) -> Head:
-    """What the first bytes say, and the options that stand above it.
+    """What the first bytes say, unless the options say otherwise.
 
     Args:
-        head: the first bytes from `start` on.
-        start: the byte at which they start.
+        head: the first bytes, from `start` on.
+        start: where in the file they start.
         kind: `csv` or `tsv`.
-        options: of the source.
+        options: the source's options.
     """
     quote = b"" if options.quoting == "none" else options.quote.encode()
     mark = len(BOM_UTF8) if head.startswith(BOM_UTF8) else 0
@@ -123,12 +123,12 @@ def read_head(head: bytes, start: int, kind: str, options: SourceOptions) -> Hea
 
 
 def has_decimal_commas(head: bytes) -> bool:
-    """Whether every comma stands in a number, or is followed by a space as in a sentence."""
+    """Whether every comma is inside a number, or followed by a space as in a sentence."""
     return b"," not in _NO_COMMA.sub(b"", head)
 
 
 def has_doubled_returns(head: bytes) -> bool:
-    r"""Whether every carriage return alone stands before `\r\n`, as text written twice over has."""
+    r"""Whether every lone carriage return is before `\r\n`, as if line ends were written twice."""
     return all(head.startswith(b"\r\n", at.end()) for at in _LONE_RETURN.finditer(head))
 
 
@@ -147,10 +147,10 @@ def _first_line(unquoted: bytes, newline: bytes, comment: bytes | None) -> bytes
 
 
 def _comments(text: bytes, newline: bytes, quote: bytes) -> tuple[int, int]:
-    """How many lines above the header begin with `#`, and their bytes.
+    """(number, bytes) of the lines above the header that begin with `#`.
 
-    The last of them is the header where it has as many names as the line below it has fields, and
-    more than one (`#CHROM` of genomes, numpy's `# x,y`); so is one whose first cell is `#` alone.
+    The last of them is the header if it has as many names as the line below has fields, and more
+    than one (`#CHROM` of genomes, numpy's `# x,y`), or if its first cell is just `#`.
     """
     if not text.startswith(b"#"):
         return 0, 0
@@ -172,7 +172,7 @@ def _comments(text: bytes, newline: bytes, quote: bytes) -> tuple[int, int]:
 
 
 class _Field(NamedTuple):
-    """A field's text or None for null, where the next begins, and whether its record ends."""
+    """A field's text or None for null, where the next field begins, and whether the record ends."""
 
     text: str | None
     end: int
@@ -180,10 +180,10 @@ class _Field(NamedTuple):
 
 
 class DialectRecords(CsvRecords):
-    """Iterates over the records of a file in any dialect; a field that is null is None.
+    """Iterates over the records of a file in any dialect; null fields are None.
 
     Attributes:
-        comments: the lines that were left out so far.
+        comments: number of comment lines that were left out so far.
     """
 
     def __init__(
@@ -250,7 +250,7 @@ class DialectRecords(CsvRecords):
         return None if end is None else _Field(text, end, is_last=True)
 
     def _is_cut(self, at: int) -> bool:
-        """Whether a delimiter might stand there in part."""
+        """Whether part of a delimiter may be at the end of the buffer."""
         return len(self._buffer) - at < len(self._delimiter) and not self._ended
 
     def _closing_quote(self, opening: int) -> int | None:
@@ -309,9 +309,9 @@ class DialectRecords(CsvRecords):
 
 
 def normalized_newlines(stream: BinaryIO, quote: bytes) -> BinaryIO:
-    r"""The stream with mixed line ends made even: outside quotes a `\r` alone becomes `\n`.
+    r"""The stream with mixed line ends unified: outside quotes, a lone `\r` becomes `\n`.
 
-    No byte is added or left out.
+    The number of bytes stays the same.
     """
     return stream_of(_even_blocks(stream, quote), stream)
 
@@ -320,7 +320,7 @@ def _even_blocks(stream: BinaryIO, quote: bytes) -> Generator[bytes]:
     held, is_inside = b"", False
     for block in blocks_to_the_end(stream):
         text, held = held + block, b""
-        if block and text.endswith(b"\r"):  # the next block says whether it stands alone
+        if block and text.endswith(b"\r"):  # the next block shows whether it is alone
             text, held = text[:-1], b"\r"
         pieces = text.split(quote) if quote else [text]
         for at in range(int(is_inside), len(pieces), 2):

@@ -1,4 +1,4 @@
-"""What the first records and a row that does not fit say of a dialect that nobody stated."""
+"""Hints and notes on a dialect that nobody stated, from the first records or a row that misfits."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -64,14 +64,14 @@ def ragged_hint(
 
 
 def note_table_in_text(source: Source, file: TextFile) -> None:
-    """Note a text whose lines all have as many tabs, bars or semicolons: it may be a table.
+    """Note a text in which every line has as many tabs, bars or semicolons: it may be a table.
 
-    Excel calls what it saves as "Unicode Text" `.txt`.
+    Excel saves "Unicode Text" as `.txt`.
     """
     try:
         with file.open() as stream:
             head = stream.read(_TEXT_READ_BYTES)
-    except InputError:  # whoever reads the rows says it
+    except InputError:  # reading the rows reports it
         return
     lines = head.decode("utf-8", "replace").splitlines()
     lines = lines[:-1] if len(head) == _TEXT_READ_BYTES else lines
@@ -118,17 +118,17 @@ def _hint_of_dialect(  # noqa: PLR0911  # one option after the other
 
 
 class JoinedFiles:
-    """What files that were joined end to end left between the rows of a table."""
+    """Byte order marks and headers that joined files left between the rows of a table."""
 
     def __init__(self) -> None:
         self._left_out = 0
-        self._first = 0  # row that repeats the header
+        self._first = 0  # the first row that repeats the header
         self._more = 0
 
     def leaves_out(self, header: Sequence[object], number: int, *, is_marked: bool) -> bool:
-        """Whether a record that repeats the header is none of the rows: a mark proves it.
+        """Whether to leave out a record because it repeats the header and a mark proves a join.
 
-        It would be the row with this number.
+        Otherwise the record is the row with this number.
         """
         if is_marked:
             self._left_out += 1
@@ -138,7 +138,7 @@ class JoinedFiles:
         return is_marked
 
     def note(self, source: Source, marks: int) -> None:
-        """Note it, once the rows were read; `marks` is how many of them began with such a mark."""
+        """Add notes once all rows were read; `marks` is the number of lines that began with one."""
         if marks:
             words = "1 line begins" if marks == 1 else f"{marks} lines begin"
             what = "the mark is left out" if marks == 1 else "the marks are left out"
@@ -162,7 +162,7 @@ class JoinedFiles:
 
 
 def note_markdown_rule(source: Source, records: Sequence[RawRecord], delimiter: str) -> None:
-    """Say that the line below the header is the rule of a Markdown table, not a row."""
+    """Note that the line below the header looks like the rule of a Markdown table, not a row."""
     cells = [field or "" for field in records[1].cells] if len(records) > 1 else []
     filled = [cell.strip() for cell in cells if cell.strip()]
     if not filled or not all(map(_RULE.fullmatch, filled)):
@@ -177,7 +177,7 @@ def note_markdown_rule(source: Source, records: Sequence[RawRecord], delimiter: 
 
 
 def note_dialect(source: Source, records: Sequence[RawRecord], dialect: Dialect) -> None:
-    """Note what looks as if an option were missing; it is read as it stands."""
+    """Note what looks as if an option were missing; the file is read as it is."""
     header, *rows = [list(record.cells) for record in islice(records, _RECORDS_READ)]
     cells = [cell for row in rows for cell in row if isinstance(cell, str)]
     is_narrow = len(header) == 1 and all(len(row) == 1 for row in rows)
@@ -195,41 +195,41 @@ def note_dialect(source: Source, records: Sequence[RawRecord], dialect: Dialect)
                 "quoted_lines",
                 f"Every line is one field in quotes with as many {quote_untrusted(mark, 10)} in it "
                 "as the header, so the table has one column: if whole lines were put into quotes, "
-                "take those at both ends of each line away.",
+                "remove the quotes at both ends of each line.",
             )
     if dialect.quote == b'"' and all(map(_in_apostrophes, header)):
         source.note(
             "apostrophes",
-            "The header's names are in apostrophes, which belong to the names as it is read: if "
-            "they are quotes, set quote to '.",
+            "The header's names are in apostrophes, which are read as part of the names: if they "
+            "are quotes, set quote to '.",
         )
     if _pads_quotes([*header, *cells], dialect):
         delimiter = dialect.delimiter.decode()
         source.note(
             "space_before_quotes",
-            "Fields begin with a space and a quote, which belong to the text as it is read: if "
-            f'they are quotes, set delimiter to "{delimiter} ", with the space.',
+            "Fields begin with a space and a quote, which are read as part of the text: if they "
+            f'are quotes, set delimiter to "{delimiter} ", with the space.',
         )
     if dialect.escape == "none" and dialect.null is None and "\\N" in cells:
         source.note(
             "null_texts",
-            "Fields hold \\N, by which MySQL, PostgreSQL and others mean null; here it is a text: "
+            "Fields hold \\N, by which MySQL, PostgreSQL and others mean null; it is read as text: "
             "set null to \\N, or escape to backslash where they escape others, too.",
         )
     if dialect.escape == "none" and any('\\"' in cell for cell in cells):
         source.note(
             "escaped_quotes",
-            "Quotes have a backslash in front, which belongs to the text as it is read: if it is "
-            "an escape, set escape to backslash or in_quotes.",
+            "Quotes have a backslash in front, which is read as part of the text: if it is an "
+            "escape, set escape to backslash or in_quotes.",
         )
 
 
 def _other_delimiter(
     header: Sequence[object], rows: Sequence[Sequence[object]], width: int, dialect: Dialect
 ) -> str | None:
-    """The mark that may separate the fields: as often in each row as in the header.
+    """A mark that may separate the fields, as every row has it as often as the header.
 
-    It makes more fields of the header than its own delimiter does.
+    It has to make more fields of the header than the current delimiter does.
     """
     delimiter = dialect.delimiter.decode("latin-1")
     names, *lines = (delimiter.join(str(cell or "") for cell in cells) for cells in (header, *rows))
@@ -247,7 +247,7 @@ def _in_apostrophes(cell: object) -> bool:
 
 
 def _pads_quotes(cells: Iterable[object], dialect: Dialect) -> bool:
-    """Whether a space stands in front of quotes, behind a delimiter that can be seen."""
+    """Whether there is a space between a visible delimiter and a quote."""
     if dialect.quote != b'"' or dialect.delimiter.isspace():
         return False
     return any(text.startswith(" ") and text.lstrip().startswith('"') for text in map(str, cells))

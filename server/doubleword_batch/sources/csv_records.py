@@ -1,9 +1,9 @@
-"""CSV and TSV the way spreadsheets write them, read record by record.
+"""Reads CSV and TSV, written as spreadsheets write them, record by record.
 
-The standard `csv` module goes character by character. Here each field costs a few searches: that is
-faster for long fields and slower for short ones, so short fields go through the `csv` module where
-it reads the same. The rules are those of RFC 4180; what they leave open (text after a closing
-quote, a quote that is never closed) is an error and not a guess.
+The standard `csv` module goes character by character. Here each field costs a few searches, which
+is faster for long fields and slower for short ones; so short fields go through the `csv` module if
+it reads them in the same way. The rules are those of RFC 4180; what they leave open (text after a
+closing quote, a quote that is never closed) is an error, not a guess.
 """
 
 import csv
@@ -41,14 +41,14 @@ class Dialect(NamedTuple):
     """How a file is written.
 
     Attributes:
-        start: the byte at which its records start.
+        start: where in the file its records start, in bytes.
         delimiter: what ends a field.
         newline: what ends a record.
-        quote: around fields; empty: quotes are ordinary characters.
+        quote: the quote around fields; empty: quotes are ordinary characters.
         escape: see `SourceOptions`.
-        null: a field of this text is null; None: none is.
-        comment: what lines that are left out begin with; None: none do.
-        is_mixed: whether a carriage return alone ends a record as well.
+        null: a field with this text is null; None: none is.
+        comment: lines that begin with it are left out; None: none are.
+        is_mixed: whether a lone carriage return ends a record as well.
     """
 
     start: int
@@ -62,7 +62,7 @@ class Dialect(NamedTuple):
 
     @property
     def is_common(self) -> bool:
-        """Whether it is RFC 4180 but for its delimiter and line ends."""
+        """Whether it is RFC 4180 apart from its delimiter and line ends."""
         rest = (self.escape, self.null, self.comment)
         return len(self.delimiter) == 1 and self.quote in b'"' and rest == ("none", None, None)
 
@@ -78,18 +78,18 @@ class BadRecord(list[str]):
 class CsvRecords:
     """Iterates over the records of a file as lists of fields, blank lines as `[]`.
 
-    A byte order mark in front of a record, as files that were joined have it, is left out.
+    A byte order mark in front of a record, as in files that were joined, is left out.
 
     Attributes:
-        is_marked: whether one stood in front of the current record.
-        marks: how many there were so far, without that of the file.
+        is_marked: whether there was one in front of the current record.
+        marks: how many there were so far, not counting the file's own.
 
     Args:
         stream: the file, opened in binary mode.
         path: its path, for messages.
         dialect: how it is written; a carriage return before a line feed is dropped.
         reopen: opens the file again, to count lines for a message.
-        skips: whether a record that cannot be read is a `BadRecord` instead of an error.
+        skips: whether to give a `BadRecord` for a record that cannot be read, instead of an error.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class CsvRecords:
 
     @property
     def starts_with_quote(self) -> bool:
-        """Whether the current record begins with a quote; False also where that is not known."""
+        """Whether the current record begins with a quote; False if that is not known."""
         if self._lines_since or not self._quote:
             return False
         return self._buffer.startswith(self._quote, self._at)
@@ -158,7 +158,7 @@ class CsvRecords:
             if record is not None:
                 fields, end = record
                 if fields == [""] and not self.starts_with_quote:
-                    fields = []  # a blank line, and not an empty text
+                    fields = []  # a blank line, not an empty text
                 if self._fault is not None:
                     fields, self._fault = BadRecord(self._fault), None
                 fields_read += len(fields)
@@ -173,7 +173,7 @@ class CsvRecords:
                 fields_read = yield from self._short_records()
 
     def _short_records(self) -> Generator[list[str], None, int]:
-        """The whole records in the buffer, up to one that the `csv` module would read differently.
+        """The complete records in the buffer that the `csv` module reads in the same way.
 
         Returns:
             How many fields there were.
@@ -201,7 +201,7 @@ class CsvRecords:
         return count * len(fields)
 
     def _end_of_records(self) -> int:
-        """Where the last whole record in the buffer ends: at a line end outside quotes."""
+        """Where the last complete record in the buffer ends: at a line end outside quotes."""
         buffer, begin = self._buffer, self._at
         end = len(buffer) if self._ended else buffer.rfind(b"\n", begin) + 1
         quotes = buffer.count(b'"', begin, end)
@@ -212,7 +212,7 @@ class CsvRecords:
         return max(end, begin)
 
     def _record(self) -> tuple[list[str], int] | None:
-        """The fields at the current position and where the next record starts; None: read on."""
+        """The fields at the current position and where the next record starts; None: read more."""
         buffer, at, delimiter = self._buffer, self._at, self._delimiter
         fields: list[str] = []
         while True:
@@ -248,14 +248,14 @@ class CsvRecords:
             at = cut + 1
 
     def _plain_record(self) -> tuple[list[str], int] | None:
-        """As `_record`, where quotes are ordinary characters."""
+        """As `_record`, but quotes are ordinary characters."""
         end = self._end_of_line(self._at)
         if end is None:
             return None
         return self._text(self._at, end, trim=True).split(self._separator), end + 1
 
     def _skipped(self, fault: InputError) -> tuple[list[str], int] | None:
-        """A record that cannot be read, up to the end of its first line; None: read on."""
+        """A record that cannot be read, up to the end of its first line; None: read more."""
         end = self._end_of_line(self._at)
         if end is None:
             return None
@@ -303,7 +303,7 @@ class CsvRecords:
         return len(self._buffer) if self._ended else None
 
     def _after_quote(self, close: int) -> int:
-        """Where a delimiter or line end stands behind a closing quote: spaces there pad a field."""
+        """Where the delimiter or line end after a closing quote is; spaces between are padding."""
         at = close + 1
         while self._buffer.startswith(b" ", at) and not self._buffer.startswith(
             self._delimiter, at
@@ -341,7 +341,7 @@ class CsvRecords:
             fault = not_utf8(self._path, self._line_of(at), self._bytes_before + at)
             if not self._skips:
                 raise fault from None
-            self._fault = self._fault or fault  # the record goes on, and is left out as a whole
+            self._fault = self._fault or fault  # the whole record is left out
             return ""
 
     def _line_of(self, position: int) -> int:

@@ -53,8 +53,8 @@ _BLOCK_BYTES = 1 << 18
 class CsvSource(Source):
     """Rows of a delimited file; every value is the text of its field.
 
-    The delimiter is read off the header line (`,` `;` tab `|`, or Excel's `sep=` line) and the
-    rows below it. Blank lines are skipped. Spaces around a column's name are dropped.
+    The delimiter (`,` `;` tab `|`) is found from the header line, Excel's `sep=` line, and the rows
+    below. Blank lines are skipped. Spaces around a column's name are dropped.
 
     Raises:
         InputError: see `open_source`.
@@ -66,10 +66,10 @@ class CsvSource(Source):
         self.has_byte_order_mark = file.is_marked
         check_options(options)
         super().__init__(location, (file.path,), options=options)
-        self._records_above = 0  # those above the rows
-        self._header: list[Any] | None = None  # its cells as they stand there
+        self._records_above = 0  # records above the rows
+        self._header: list[Any] | None = None  # its cells as written
         self._kept: list[tuple[str, int]] = []  # where a column was left out
-        self._has_r_names = False  # perhaps: a hint
+        self._has_r_names = False  # perhaps; used for a hint only
         start = 0
         if options.header_row:
             start = self._start_of_line(options.header_row)
@@ -174,7 +174,7 @@ class CsvSource(Source):
         self._kept = kept if empty else []
 
     def _as_wide_as_rows(self, records: list[RawRecord]) -> list[str]:
-        """The header's cells, with an empty one where the rows have a field more, or without."""
+        """The header's cells, with one more or one less if the rows' widths call for it."""
         header, *rows = (list(record.cells) for record in records)
         rows = [row for row in rows if row and not _is_blank_line(row)]
         width = len(rows[0]) if rows else len(header)
@@ -197,7 +197,7 @@ class CsvSource(Source):
     def _has_row_names(self, records: list[RawRecord], rows: list[list[str]]) -> bool:
         """Whether the first field of each row is its name, which R writes in quotes.
 
-        A delimiter in every text or number (1,50) would make such rows as well.
+        Rows would look the same if every text or number had a delimiter in it (1,50).
         """
         names = [row[0] for row in rows]
         if len(set(names)) < len(names) or is_blank(names[0]):
@@ -207,7 +207,7 @@ class CsvSource(Source):
         return len(rows[0]) > 2 or all(str(name).isdecimal() for name in names)  # noqa: PLR2004
 
     def _found_header(self, records: list[RawRecord]) -> tuple[int, list[RawRecord]]:
-        """Position of the header, and the records as the delimiter below a title gives them."""
+        """Position of the header, and the records, read with the delimiter found below a title."""
         header = find_header(records)
         is_stated = self.kind == "tsv" or self._options.delimiter is not None
         if is_stated or _are_even(records[header:]):
@@ -225,7 +225,7 @@ class CsvSource(Source):
         return header, records
 
     def _tried(self, dialect: Dialect) -> list[RawRecord]:
-        """The first records in another dialect; none where their quotes say that it is not this."""
+        """The first records in another dialect; empty if their quotes rule it out."""
         try:
             return self._first_records(dialect)
         except InputError:
@@ -244,7 +244,7 @@ class CsvSource(Source):
         return found
 
     def _empty_columns(self, unnamed: tuple[int, ...]) -> frozenset[int]:
-        """Those of the columns without a name that hold nothing in any row."""
+        """The columns without a name that are empty in every row."""
         empty = set(unnamed)
         if not empty:
             return frozenset()
@@ -270,7 +270,7 @@ class CsvSource(Source):
             yield kind(stream, path, dialect, reopen=opened, skips=skips)
 
     def _start_of_line(self, line: int) -> int:
-        """The byte at which a line of the file starts."""
+        """Where a line of the file starts, in bytes."""
         missing, offset = line - 1, 0
         newline = read_head(self._head(0), 0, self.kind, self._options).dialect.newline
         with self._file.open() as stream:
@@ -289,7 +289,7 @@ class CsvSource(Source):
         return offset
 
     def _read_dialect(self, start: int) -> Dialect:
-        """The dialect that the first bytes and the first records say."""
+        """The dialect according to the first bytes and the first records."""
         content = self._head(start)
         head = read_head(content, start, self.kind, self._options)
         if head.comments:
@@ -337,7 +337,7 @@ def _without_blank_lines(records: CsvRecords) -> Iterator[list[str]]:
 
 
 def _is_blank_line(fields: list[str]) -> bool:
-    """Whether a line of a wider table holds nothing but spaces, or the mark that DOS ended with."""
+    """Whether a line of a wider table has only spaces, or the character that ended DOS files."""
     return len(fields) == 1 and bool(fields[0]) and not fields[0].strip("\x1a \t")
 
 
@@ -352,6 +352,6 @@ def _has_value(record: RawRecord) -> bool:
 
 
 def _are_even(records: list[RawRecord]) -> bool:
-    """Whether records from a header on are as wide as it, and not of one column alone."""
+    """Whether the records after a header are as wide as the header, and that is more than one."""
     widths = {len(record.cells) for record in records}
     return len(widths) == 1 and widths != {1}

@@ -1,4 +1,4 @@
-"""Files of a folder or glob as rows, one row for each file; text files are read here."""
+"""The files of a folder or glob as rows, one row for each file; text files are read here."""
 
 import os
 from collections import Counter
@@ -28,7 +28,7 @@ from doubleword_batch.sources.options import DEFAULT_OPTIONS, SourceOptions
 from doubleword_batch.sources.text_files import open_bytes, refuse_binary, refuse_nul, text_file
 
 HEAD_BYTES = 4096
-"""Bytes by which a file's kind is told."""
+"""The number of first bytes by which a file's kind is recognised."""
 
 _KINDS_SHOWN = 6
 _SCANS_NAMED = 3
@@ -37,13 +37,13 @@ TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".markdown"})
 DOCUMENT_SUFFIXES = frozenset({".pdf", ".docx"})
 
 _KINDS: dict[DocumentKind, str] = {"pdf": "a PDF", "docx": "a DOCX document"}
-# The second is of those with a password, and of documents of the kind .doc.
+# The second is for documents with a password, and for .doc files.
 _DOCX_BEGINNINGS = (b"PK", b"\xd0\xcf\x11\xe0")
 _PACKAGES: dict[DocumentKind, str] = {"pdf": "pypdf", "docx": "mammoth"}
 
 
 class FileSource(Source):
-    """Files in the order of their paths, named relative to a folder."""
+    """Files in order of their paths, named relative to a folder."""
 
     label_columns = frozenset({"path", "name"})
 
@@ -60,11 +60,11 @@ class FileSource(Source):
 
     @property
     def folder(self) -> Path:
-        """The folder that relative paths start from."""
+        """The folder to which paths are relative."""
         return self._folder
 
     def row_count(self) -> int | None:
-        """A row a file."""
+        """One row for each file."""
         return len(self.paths)
 
     def names(self) -> tuple[str, ...]:
@@ -75,11 +75,11 @@ class FileSource(Source):
 class TextSource(FileSource):
     """Text files, PDF and DOCX; columns `path` (relative), `name` and `text`.
 
-    With the option `chunk_chars`, a row for each piece of a file; the column `position` counts them
-    from 1, and the pieces of a file make up its text.
+    With the option `chunk_chars`, there is a row for each piece of a file; the column `position`
+    numbers them from 1, and together the pieces are the file's text.
 
     Raises:
-        InputError: while reading; a file is not UTF-8, larger than 64 MiB, or a document that
+        InputError: while reading: a file is not UTF-8, is larger than 64 MiB, or is a document that
             cannot be read.
     """
 
@@ -98,7 +98,7 @@ class TextSource(FileSource):
         self._without_text: dict[Path, tuple[int, int]] = {}
 
     def row_count(self) -> int | None:
-        """A row a file, unless files are cut into pieces."""
+        """One row for each file; None if files are cut into pieces."""
         return super().row_count() if self._options.chunk_chars is None else None
 
     def rows(self) -> Generator[Row]:
@@ -123,7 +123,7 @@ class TextSource(FileSource):
         self._note_scans()
 
     def _note_scans(self) -> None:
-        """Say which documents have pages without text: what stands there was not read."""
+        """Note which documents have pages without text, whose content was not read."""
         if not self._without_text:
             return
         named = [
@@ -136,7 +136,7 @@ class TextSource(FileSource):
             f"Documents with pages without text: {', '.join(named)}"
             + (f" and {more} more" if more else "")
             + ". They may be scans, and images of text are not read here: give the pages as images "
-            "to a model that sees, or documents whose text was recognised.",
+            "to a vision model, or give documents whose text was recognised.",
         )
 
     def _text(self, documents: DocumentReader, path: Path) -> str:
@@ -145,7 +145,7 @@ class TextSource(FileSource):
         kind = document_kind(path, head)
         if kind is None:
             return _text(path, head, self._options.encoding)
-        require_documents(kind)  # of a glob, whose files may be called anything
+        require_documents(kind)  # the files of a glob may have any name
         content = _whole(path, open_bytes(path))
         try:
             found = documents.text(kind, content)
@@ -162,7 +162,7 @@ class TextSource(FileSource):
 
 
 def document_kind(path: Path, head: bytes) -> DocumentKind | None:
-    """Whether a file that begins so is a PDF or a DOCX document."""
+    """Whether a file with these first bytes is a PDF or DOCX document; None if neither."""
     if head.startswith(b"%PDF"):
         return "pdf"
     is_one = path.suffix.lower() == ".docx" and head.startswith(_DOCX_BEGINNINGS)
@@ -183,10 +183,10 @@ _BREAKS = (("\n\n", "\r\n\r\n"), ("\n",), (". ",), (" ",))
 
 
 def split_text(text: str, most: int) -> Generator[str]:
-    """A text in pieces of at most so many characters, which joined are the text again.
+    """Split a text into pieces of at most `most` characters, which joined give the text again.
 
-    Each ends behind the last break of the best kind in its second half: paragraph, line, sentence,
-    word. An empty text is one empty piece.
+    Each piece ends after the last break of the best kind in its second half: paragraph, line,
+    sentence, word. An empty text is one empty piece.
     """
     start = 0
     while len(text) - start > most:
@@ -200,13 +200,13 @@ def split_text(text: str, most: int) -> Generator[str]:
 
 
 def _last_end(text: str, marks: Sequence[str], start: int, end: int) -> int:
-    """Where the last of these marks between two places ends; 0 where there is none."""
+    """Where the last of these marks between two positions ends; 0 if there is none."""
     found = ((at, mark) for mark in marks if (at := text.rfind(mark, start, end)) >= 0)
     return max((at + len(mark) for at, mark in found), default=0)
 
 
 def files_of_folder(folder: Path, roots: Roots, suffixes: frozenset[str]) -> tuple[Path, ...]:
-    """The files with these suffixes at any depth, sorted; names that begin with a dot are left out.
+    """The files with these suffixes at any depth, sorted, without names that begin with a dot.
 
     Raises:
         InputError: code `unsupported_kind`, or `outside_roots` for a link that leads out.
@@ -226,12 +226,12 @@ def files_of_folder(folder: Path, roots: Roots, suffixes: frozenset[str]) -> tup
 
 
 def _raise(error: OSError) -> None:
-    """Of a folder that cannot be listed: left out, a part would pass for the whole."""
+    """Raise for a folder that cannot be listed: without it, a part would pass for the whole."""
     raise error
 
 
 def kinds_left_out(folder: Path, suffixes: frozenset[str]) -> str:
-    """What a folder holds beside files with these suffixes, as `3 .log, 1 .csv`; "" for nothing."""
+    """What else a folder holds besides files with these suffixes: `3 .log, 1 .csv`, or ""."""
     kinds: Counter[str] = Counter()
     for _, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -1,8 +1,8 @@
 """Tables in memory as rows of Python's values: frames of pandas and polars, and streams of Arrow.
 
-Numbers of 16 and 32 bits become those of 64 bits with their digits, as their libraries show them:
-19.99, which is 19.989999771118164 to Python. Times of nanoseconds are handed over as whole numbers,
-because their libraries cut what Python's times do not hold.
+Numbers of 16 and 32 bits become numbers of 64 bits with the digits that their libraries show:
+19.99, which would be 19.989999771118164 in Python. Times in nanoseconds are passed on as whole
+numbers, because the libraries would cut them to what Python's times can hold.
 """
 
 from collections.abc import Generator, Iterable, Sequence
@@ -46,11 +46,12 @@ def rows_of_polars(frame: Any) -> Generator[Row]:
 
 
 def rows_of_arrow(data: Any) -> Generator[Row]:
-    """The rows of what has `__arrow_c_stream__`.
+    """The rows of an object with `__arrow_c_stream__`.
 
     Raises:
-        ConfigError: code `no_extra`: there is no pyarrow.
-        InputError: code `invalid_argument` or `malformed_row`: no table, or two columns of a name.
+        ConfigError: code `no_extra`: pyarrow is not installed.
+        InputError: code `invalid_argument`: it is not a table; or `malformed_row`: two columns have
+            the same name.
     """
     try:
         arrow = import_module("pyarrow")
@@ -69,7 +70,7 @@ def rows_of_arrow(data: Any) -> Generator[Row]:
             )
             has_finer = counted.types != batches.schema.types
             for read in batches:
-                read.validate(full=True)  # offsets that lie end the process that reads
+                read.validate(full=True)  # wrong offsets would crash the process
                 batch = read.cast(counted) if has_finer else read
                 for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
                     rows = batch.slice(start, _ROWS_AT_ONCE).to_pylist(maps_as_pydicts="strict")
@@ -83,7 +84,7 @@ def rows_of_arrow(data: Any) -> Generator[Row]:
 
 
 def unique_names(names: list[str]) -> list[str]:
-    """The names, no two of which are the same.
+    """The names, after checking that no two are the same.
 
     Raises:
         InputError: code `malformed_row`.
@@ -111,12 +112,12 @@ def _read(row: Row, readers: Sequence[tuple[str, Read]]) -> Row:
 
 
 def _of_pandas(kind: Any) -> Read | None:
-    """The reader of a column of a pandas frame; None where its values stay."""
+    """The reader of a pandas frame's column; None if its values stay as they are."""
     if (inner := getattr(kind, "pyarrow_dtype", None)) is not None:
         return _of_arrow(inner)
     if (categories := getattr(kind, "categories", None)) is not None:
         return _of_pandas(categories.dtype)
-    if (dense := getattr(kind, "subtype", None)) is not None:  # of a sparse column, an interval
+    if (dense := getattr(kind, "subtype", None)) is not None:  # sparse columns, intervals
         return _of_pandas(dense)
     if getattr(kind, "kind", "") != "f":
         return None
@@ -139,7 +140,7 @@ def _of_polars(kind: Any) -> Read | None:
 
 
 def _of_field(field: Any) -> Read | None:
-    """The reader of an Arrow column, whose extension is in its metadata before pandas' import."""
+    """The reader of an Arrow column; until pandas is imported, its metadata has the extension."""
     metadata: dict[bytes, bytes] = field.metadata or {}
     name = metadata.get(b"ARROW:extension:name", b"")
     beside = metadata.get(b"ARROW:extension:metadata", b"")
@@ -158,10 +159,10 @@ def _of_arrow(kind: Any) -> Read | None:  # noqa: PLR0911  # one kind of type af
         return struct_reader([(field.name, _of_arrow(field.type)) for field in kind])
     if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
         return _of_arrow(kind.value_type)
-    if getattr(kind, "storage_type", None) is not None:  # of an extension
+    if getattr(kind, "storage_type", None) is not None:  # an extension type has one
         name = kind.extension_name.encode()
         return extension_reader(name, _metadata(kind), _of_arrow(kind.storage_type))
-    if getattr(kind, "value_type", None) is not None:  # of each kind of list
+    if getattr(kind, "value_type", None) is not None:  # every kind of list has one
         return list_reader(_of_arrow(kind.value_type))
     return _finer_of_arrow(kind)
 
@@ -176,13 +177,13 @@ def _finer_of_arrow(kind: Any) -> Read | None:
 
 
 def _metadata(kind: Any) -> bytes:
-    """What stands beside the name of an extension; nothing for those of Arrow's own."""
+    """The metadata of an extension type; empty for Arrow's own types."""
     write = getattr(kind, "__arrow_ext_serialize__", None)
     return write() if write else b""
 
 
 def _counted_of_arrow(kind: Any) -> Any:  # noqa: PLR0911  # one kind of type after the other
-    """The type with whole numbers for times of nanoseconds, where Arrow casts to such a type."""
+    """The type with whole numbers for times in nanoseconds, if Arrow can cast to it."""
     arrow = import_module("pyarrow")
     types = arrow.types
     if _finer_of_arrow(kind):
@@ -201,7 +202,7 @@ def _counted_of_arrow(kind: Any) -> Any:  # noqa: PLR0911  # one kind of type af
 
 
 def _counted_of_polars(kind: Any) -> Any:
-    """The type with whole numbers for times of nanoseconds."""
+    """The type with whole numbers for times in nanoseconds."""
     polars = import_module("polars")
     name = type(kind).__name__
     if name == "Time" or getattr(kind, "time_unit", None) == "ns":
@@ -217,7 +218,7 @@ def _counted_of_polars(kind: Any) -> Any:
 
 
 def _counted_pandas(frame: Any) -> Any:
-    """The frame with whole numbers for times of nanoseconds in its columns of Arrow's types."""
+    """The frame with whole numbers for times in nanoseconds in its columns of Arrow's types."""
     counted = {
         place: type(kind)(_counted_of_arrow(kind.pyarrow_dtype))
         for place, kind in enumerate(frame.dtypes)

@@ -1,4 +1,4 @@
-"""Which record of a table is its header, and what its columns are called."""
+"""Finds the header among a table's records, and names the columns."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -8,21 +8,21 @@ from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.sources.base import Source, quoted_name
 
 RECORDS_SEARCHED = 40
-"""The records, from the first one, among which the header is looked for."""
+"""The number of records, from the first one, among which the header is looked for."""
 
 _NAMES_SHOWN = 5
-_LINES_OF_TWO_HEADERS = 3  # both, and a row
+_LINES_OF_TWO_HEADERS = 3  # both headers and a row
 _MARK = "\ufeff"  # a byte order mark that was written twice
 _WORD = re.compile(r"\w+")
 _YEAR = re.compile(r"(?:1[89]|20)\d\d(?:\.0)?")
 _NUMBER = re.compile(r"[-+(]?[$€£]?\d[\d.,' ]*%?\)?")
 
 Cells = Sequence[Any]
-"""The cells of a record; an empty one is None or an empty text."""
+"""The cells of a record; an empty cell is None or an empty text."""
 
 
 class RawRecord(NamedTuple):
-    """A record, the line that it starts on, and whether it begins with a quote."""
+    """A record, the line on which it starts, and whether it begins with a quote."""
 
     line: int
     cells: Cells
@@ -30,7 +30,7 @@ class RawRecord(NamedTuple):
 
 
 class ColumnNames(NamedTuple):
-    """The names of the columns, and the positions (from 0) of those that had none."""
+    """The names of the columns, and the positions (from 0) of those that had no name."""
 
     columns: tuple[str, ...]
     unnamed: tuple[int, ...]
@@ -40,11 +40,11 @@ def find_header(records: Sequence[RawRecord]) -> int:
     """Position of the record that names the columns.
 
     It is the first one that is not blank, unless that is recognised as a title: the only cell of
-    its line, above a line of names. A single word right above a table is none: it may be the name
-    of the first column.
+    its line, above a line of names. A single word right above a table is not a title, as it may be
+    the name of the first column.
 
     Args:
-        records: the first `RECORDS_SEARCHED`; at least one of them is not blank.
+        records: the first `RECORDS_SEARCHED` records; at least one is not blank.
     """
     filled = [[at for at, cell in enumerate(r.cells) if not is_blank(cell)] for r in records]
     first = next(number for number, cells in enumerate(filled) if cells)
@@ -64,13 +64,13 @@ def find_header(records: Sequence[RawRecord]) -> int:
 
 
 def name_columns(source: Source, cells: Iterable[Any], *, strip: bool = True) -> ColumnNames:
-    """Names that differ, for the cells of a header; what was done is noted in the source.
+    """Distinct names for the cells of a header; changes are noted in the source.
 
     A cell without a name becomes `column_2`, the second `text` becomes `text_2`.
 
     Args:
-        source: whose header it is.
-        cells: of the header.
+        source: the header's source.
+        cells: the header's cells.
         strip: whether spaces around a name are dropped.
     """
     given = ["" if cell is None else str(cell) for cell in cells]
@@ -102,7 +102,7 @@ def name_columns(source: Source, cells: Iterable[Any], *, strip: bool = True) ->
 
 
 def note_unnamed(source: Source, names: ColumnNames, left_out: Iterable[int]) -> None:
-    """Note the columns without a name: those that hold values, and those left out as empty."""
+    """Note the columns without a name: those that have values, and those left out as empty."""
     out = set(left_out)
     kept = [names.columns[at] for at in names.unnamed if at not in out]
     if kept:
@@ -143,7 +143,7 @@ def note_rows_above(source: Source, records: Sequence[RawRecord], header: int) -
 
 
 def note_values_for_names(source: Source, header: Cells, below: Cells) -> None:
-    """Note a header whose cells look like values, as those of the first row do: it may be none."""
+    """Note a header that may be a row, as its cells look like values, like the first row's."""
     number = next(
         (
             str(name).strip()
@@ -155,16 +155,16 @@ def note_values_for_names(source: Source, header: Cells, below: Cells) -> None:
     if number is not None:
         source.note(
             "values_for_names",
-            f"The first line is taken for the columns' names, {quote_untrusted(number, 40)} among "
+            f"The first line is read as the columns' names, {quote_untrusted(number, 40)} among "
             "them: if it is a row and no line names the columns, set header_row to 0.",
         )
 
 
 def note_second_names(source: Source, records: Sequence[RawRecord]) -> None:
-    """Note a row that looks like a second line of names, as of pandas' columns of several levels.
+    """Note a row that looks like a second line of names, as from pandas' multi-level columns.
 
-    The header has cells without a name or a name twice, and below texts there stand numbers alone.
-    The records are the header and the first rows.
+    In such a table the header has cells without a name, or a name twice, and the row has texts
+    above numbers. `records` are the header and the first rows.
     """
     if len(records) < _LINES_OF_TWO_HEADERS:
         return
@@ -189,7 +189,7 @@ def note_second_names(source: Source, records: Sequence[RawRecord]) -> None:
 
 
 def single_cell_hint(line: int) -> str:
-    """What to do about a row on that line that has more than a header of one cell."""
+    """What to do about a row on this line that is wider than a header of one cell."""
     return (
         f"The header is a single cell. If line {line} names the columns, delete the lines above "
         f"it, or set header_row to {line}"
@@ -197,7 +197,7 @@ def single_cell_hint(line: int) -> str:
 
 
 def no_header_row(source: Source, header_row: int) -> InputError:
-    """The error for a `header_row` that is blank or beyond the end."""
+    """The error for a `header_row` that is blank or after the end."""
     return InputError(
         f"Row {header_row} of {quoted_name(source.paths[0])} names no columns: it is blank or not "
         "there.",
@@ -216,7 +216,7 @@ def line_with(records: Iterable[RawRecord], text: str) -> int | None:
 
 
 def is_blank(cell: Any) -> bool:
-    """Whether a cell holds nothing that could be seen."""
+    """Whether a cell has nothing visible in it."""
     return cell is None or (isinstance(cell, str) and not cell.strip())
 
 
@@ -233,7 +233,7 @@ def _is_number(cell: Any) -> bool:
 
 
 def _free(name: str, taken: set[str], numbers: dict[str, int]) -> str:
-    """A name that is not taken; `numbers` has where the search for one like it goes on."""
+    """A name that is not taken; `numbers` says where to continue the search for similar names."""
     chosen, number = name, numbers.get(name, 2)
     while chosen in taken:
         chosen, number = f"{name}_{number}", number + 1

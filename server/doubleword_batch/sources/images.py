@@ -17,7 +17,7 @@ from doubleword_batch.sources.files import FileSource
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif"})
 
 MAX_IMAGE_BYTES = 20 << 20
-"""Bytes of the largest image that is read; providers take even less in a request."""
+"""Bytes of the largest image that is read; in a request, providers take even less."""
 
 HEAD_BYTES = 12
 
@@ -26,7 +26,7 @@ _URL_CHARACTERS = 2048
 
 
 def media_type(head: bytes) -> str | None:
-    """The media type of an image by its first bytes; None if not PNG, JPEG, WebP or GIF."""
+    """The media type of an image, by its first bytes; None if not PNG, JPEG, WebP or GIF."""
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if head.startswith(b"\xff\xd8\xff"):
@@ -56,7 +56,7 @@ class ImageSource(FileSource):
             _refuse_other(path)
 
     def rows(self) -> Generator[Row]:
-        """Read the names of the files from the first one."""
+        """Give the names of the files from the first one."""
         for relative, path in zip(self.names(), self.paths, strict=True):
             yield {"path": relative, "name": path.name, "image": relative}
 
@@ -66,8 +66,8 @@ class ImageReader:
 
     Args:
         column: its name, for messages.
-        folder: what relative paths start from; then the working folder.
-        roots: where paths may lead.
+        folder: the folder to which paths are relative; after it, the working folder is tried.
+        roots: the folders into which paths may lead.
     """
 
     def __init__(self, column: str, folder: Path, roots: Roots) -> None:
@@ -80,10 +80,10 @@ class ImageReader:
 
         Args:
             value: a path, an https URL, a data: URI, the image's bytes, or an object with `bytes`
-                or `path`, as data sets of images have them in Parquet.
+                or `path`, as in image data sets in Parquet.
 
         Raises:
-            InputError: code `invalid_image` or `request_too_large`, or those of the roots.
+            InputError: code `invalid_image` or `request_too_large`, or the roots' errors.
         """
         if isinstance(value, dict):
             fields = cast("dict[str, Any]", value)
@@ -105,7 +105,7 @@ class ImageReader:
         return quote_untrusted(self._column, 60)
 
     def _file(self, value: str) -> str:
-        check_path_text(value)  # before it is joined to a folder, and before anything is resolved
+        check_path_text(value)  # before it is joined to a folder or resolved
         try:
             path = self._roots.readable(self._folder / value)
         except InputError as error:

@@ -27,7 +27,7 @@ from doubleword_batch.sources.options import SourceOptions
 from doubleword_batch.sources.text_files import TextFile
 
 MAX_ARRAY_BYTES = 512 << 20
-"""Bytes of the largest JSON array, which is read whole; JSON Lines never are."""
+"""Bytes of the largest JSON array, which is read as a whole, unlike JSON Lines."""
 
 _ROWS_SEARCHED_FOR_COLUMNS = 1000
 _BYTE = re.compile(r"\(byte (\d+)\)")
@@ -71,7 +71,7 @@ class JsonLinesSource(Source):
         offset = 0
         with self._file.open() as stream:
             for number, line in enumerate(_lines(stream, path), 1):
-                text = line.removeprefix(BOM_UTF8)  # of the file, or of one that was joined to it
+                text = line.removeprefix(BOM_UTF8)  # the file's own, or that of a joined file
                 if not text.isspace():
                     try:
                         row = _decode_row(text)
@@ -140,7 +140,7 @@ class JsonArraySource(Source):
 
 
 class JsonObjectsSource(JsonArraySource):
-    """JSON objects over several lines each, as `jq` and editors write them; at most 512 MiB.
+    """JSON objects that span several lines, as `jq` and editors write them; at most 512 MiB.
 
     Raises:
         InputError: see `open_source`.
@@ -149,13 +149,13 @@ class JsonObjectsSource(JsonArraySource):
     def _elements(self, text: bytes) -> Iterable[msgspec.Raw | bytes]:
         ranges = _object_ranges(text)
         if ranges is None:
-            msgspec.json.decode(text)  # says what is wrong with it
-            raise msgspec.DecodeError("it holds something beside objects")
+            msgspec.json.decode(text)  # raises what is wrong with it
+            raise msgspec.DecodeError("it holds something besides objects")
         return (text[begin:end] for begin, end in zip(ranges[::2], ranges[1::2], strict=True))
 
 
 def begins_over_lines(head: bytes) -> bool:
-    """Whether a text begins with a JSON object that its first line does not end."""
+    """Whether a text begins with a JSON object that does not end on the first line."""
     first, newline, rest = head.removeprefix(BOM_UTF8).lstrip().partition(b"\n")
     if not newline or not first.startswith(b"{") or _object_ranges(first) is not None:
         return False
@@ -163,15 +163,15 @@ def begins_over_lines(head: bytes) -> bool:
 
 
 def _elements(text: bytes) -> Iterable[msgspec.Raw | bytes]:
-    """The elements of an array, undecoded.
+    """The elements of an array, not decoded.
 
     Raises:
-        msgspec.DecodeError, RecursionError: it is not one.
+        msgspec.DecodeError, RecursionError: it is not an array.
     """
     try:
         return msgspec.json.decode(text, type=list[msgspec.Raw])
     except _ERRORS:
-        # half a character, NaN or depth spoils its element only
+        # half a character, NaN or deep nesting spoils only its own element
         ranges = _array_ranges(text)
         if ranges is None:
             raise
@@ -179,7 +179,7 @@ def _elements(text: bytes) -> Iterable[msgspec.Raw | bytes]:
 
 
 def _array_ranges(text: bytes) -> "array[int] | None":
-    """Begin and end of each element of an array, one after the other; None for no array."""
+    """Begin and end of each element of an array, one after the other; None if not an array."""
     ranges: array[int] = array("Q")
     depth = begin = 0
     for token in _STRUCTURE.finditer(text):
@@ -204,7 +204,7 @@ def _array_ranges(text: bytes) -> "array[int] | None":
 
 
 def _object_ranges(text: bytes) -> "array[int] | None":
-    """Begin and end of each object of a text of objects alone; None for any other text."""
+    """Begin and end of each object in a text of only objects; None for any other text."""
     ranges: array[int] = array("Q")
     depth = begin = end = 0
     for token in _STRUCTURE.finditer(text):
@@ -227,7 +227,7 @@ def _object_ranges(text: bytes) -> "array[int] | None":
 
 
 def _note_one_object(source: Source, row: Row) -> None:
-    """Note that a file of one object may hold its rows deeper, or column by column."""
+    """Note that a file with only one object may have its rows inside it, or column by column."""
     lists = [name for name, value in row.items() if _has_objects(value)]
     if lists:
         name = quote_untrusted(lists[0], 60)
@@ -249,7 +249,7 @@ def _has_objects(value: object) -> bool:
 
 
 def _are_lists(text: bytes) -> bool:
-    """Whether the first two lines are a list each."""
+    """Whether each of the first two lines is a list."""
     lines = text.lstrip().split(b"\n", 2)[:2]
     try:
         return len([msgspec.json.decode(line, type=list[msgspec.Raw]) for line in lines]) > 1
@@ -282,7 +282,7 @@ def _lines(stream: BinaryIO, path: Path) -> Iterator[bytes]:
 def _fault(
     error: Exception, text: bytes, path: Path, place: str, line: int = 0, offset: int = 0
 ) -> InputError:
-    """The error for a row that msgspec refuses; without a line, it is an element of an array."""
+    """The error for a row that msgspec refuses; in an array it has no line."""
     if isinstance(error, UnicodeDecodeError):
         return _not_utf8_in(text, path, place, line, offset)
     details = {"line": line} if line else {"row": int(place.split()[1])}
@@ -318,7 +318,7 @@ def _bad_json(
 ) -> InputError:
     if half := _half_character(text):
         what = f"holds half a character ({half} without its other half)"
-        hint = "A text was cut in the middle of a character, such as an emoji: delete the half."
+        hint = "A text was cut in the middle of a character, such as an emoji: delete that half."
         return _malformed(path, place, what, hint, details)
     if "out of range" in str(error):
         what = f"holds a number that is too large{_number(text)}"
@@ -337,7 +337,7 @@ def _bad_json(
 
 
 def _half_character(text: bytes) -> str | None:
-    """The first escape of half a character that lacks the other half, if there is one."""
+    """The first escape of half a character without its other half, or None."""
     for found in _ESCAPES.finditer(text):
         if (half := found["half"]) is not None:
             return half.decode("ascii")
@@ -345,7 +345,7 @@ def _half_character(text: bytes) -> str | None:
 
 
 def _number(text: bytes) -> str:
-    """The number in question, for a message."""
+    """The number that is out of range, for a message."""
     for found in _NUMBERS.finditer(text):
         if (number := found["number"]) and not math.isfinite(float(number)):
             return f": {quote_untrusted(number.decode('ascii'), 30)}"

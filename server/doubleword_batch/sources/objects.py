@@ -1,6 +1,6 @@
 """Rows that a caller has in memory or makes one by one, written as JSON Lines to be read again.
 
-Or told to be rows, where they are given as text in the place of a path.
+Rows that are given as text in place of a path are recognised and refused.
 """
 
 import csv
@@ -19,7 +19,7 @@ from doubleword_batch.sources.python_values import is_instance, json_value
 from doubleword_batch.sources.values import as_json
 
 _MOST_SAID = 200
-_MOST_CALL_BYTES = 600  # of the call that is named next
+_MOST_CALL_BYTES = 600  # for the call that is suggested next
 _DELIMITERS = ",;\t|"
 _MADE_DICTIONARIES = {
     "_asdict": "row._asdict()",  # of a named tuple
@@ -30,15 +30,15 @@ _MADE_DICTIONARIES = {
 _JSON = ("{", "[{", "[ {", "[\n")
 
 MAX_INLINE_ROWS = 100
-"""Rows that an agent may pass by value; more of them belong in a file."""
+"""The most rows that an agent may pass by value; more belong in a file."""
 
 
 def write_rows(rows: list[Row], path: Path) -> None:
-    """Write the inline rows of an agent as a JSON Lines file that `open_source` reads back.
+    """Write an agent's inline rows as a JSON Lines file that `open_source` reads back.
 
     Args:
-        rows: 1 to 100 objects of columns and values that JSON has.
-        path: the file; it appears whole or not at all, readable by its owner only.
+        rows: 1 to 100 objects of columns and JSON values.
+        path: the file; it appears complete or not at all, readable by its owner only.
 
     Raises:
         InputError: code `no_rows`, `invalid_argument` or `malformed_row`.
@@ -56,7 +56,7 @@ def write_rows(rows: list[Row], path: Path) -> None:
 
 
 def is_object_source(data: object) -> bool:
-    """Whether `write_objects` should be given this: not a path, a text, bytes or one dictionary."""
+    """Whether this is for `write_objects`: not a path, a text, bytes or a single dictionary."""
     if isinstance(data, str | bytes | bytearray | memoryview | os.PathLike | Mapping):
         return False
     return isinstance(data, Iterable) or hasattr(data, "__arrow_c_stream__")
@@ -67,25 +67,25 @@ def write_objects(
 ) -> int:
     """Write a table or an iterable of rows as a JSON Lines file that `open_source` reads back.
 
-    Values become what the file sources make of them: texts, integers, floats, booleans, lists and
-    objects stay; dates and times become ISO 8601 text, durations `30:15:00`, decimals and integers
-    beyond 64 bits their digits, periods, intervals and paths their text, members of an enumeration
-    their value, numbers of 32 bits those of 64 with their digits (19.99), NaN and
-    other missing values null. Bytes become a data: URI where they are an image, base64 otherwise.
-    The keys of Arrow's maps become texts. The index of a pandas frame is not a column.
+    Values become what file sources make of them: texts, integers, floats, booleans, lists and
+    objects stay as they are. Dates and times become ISO 8601 text, durations `30:15:00`, decimals
+    and integers beyond 64 bits their digits, periods, intervals and paths their text, enumeration
+    members their values, 32-bit numbers 64-bit numbers with the same digits (19.99), NaN and other
+    missing values null. Bytes become a data: URI if they are an image, or else base64. The keys of
+    Arrow's maps become texts. The index of a pandas frame is not a column.
 
     Args:
         data: a pandas or polars data frame, anything with `__arrow_c_stream__`, or an iterable of
             dictionaries, which may be a generator; it is read once, row by row.
-        path: the file; it appears whole or not at all, readable by its owner only.
-        cancelled: called before every row; True ends the reading and leaves no file.
+        path: the file; it appears complete or not at all, readable by its owner only.
+        cancelled: called before every row; True stops the reading and leaves no file.
 
     Returns:
         How many rows there were, at least 1.
 
     Raises:
         DoublewordBatchError: code `interrupted`: `cancelled` returned True.
-        ConfigError: code `no_extra`: an Arrow stream of another library, and no pyarrow.
+        ConfigError: code `no_extra`: an Arrow stream from another library, without pyarrow.
         InputError: code `no_rows`, `malformed_row` or `source_too_large` (with the row's number),
             `not_readable`, or `invalid_argument` for data of another kind.
     """
@@ -127,7 +127,7 @@ def _rows(data: Any) -> Iterator[Any]:
 
 
 def _own_errors(rows: Iterator[Any]) -> Iterator[Any]:
-    """The rows; an OSError of the caller's own must not pass for one of writing the file."""
+    """The rows; an OSError from the caller's iterable must not look like a failure to write."""
     while True:
         try:
             row = next(rows)
@@ -136,7 +136,7 @@ def _own_errors(rows: Iterator[Any]) -> Iterator[Any]:
         except OSError as error:
             raise InputError(
                 f"The rows cannot be read: {error.strerror or error}.",
-                hint="Look at what gives the rows.",
+                hint="Check what gives the rows.",
                 code="not_readable",
             ) from error
         yield row
@@ -175,7 +175,7 @@ def _line(row: Any, number: int, value: Any) -> bytes:
 
 
 def _as_dictionary(row: object) -> str:
-    """How a row of a class of its own becomes a dictionary, as a sentence; "" for others."""
+    """A sentence on how a row of another class becomes a dictionary; "" if that is not known."""
     if isinstance(row, Mapping):  # an empty one
         return ""
     for mark, call in _MADE_DICTIONARIES.items():
@@ -185,7 +185,7 @@ def _as_dictionary(row: object) -> str:
 
 
 def _bad_value(number: int, error: Exception) -> InputError:
-    words = one_line(str(error)[:_MOST_SAID])  # it names classes, which the caller's data may bring
+    words = one_line(str(error)[:_MOST_SAID])  # it may name classes from the caller's data
     reason = "it is nested too deeply" if isinstance(error, RecursionError) else words
     return InputError(
         f"Row {number} cannot be written as JSON: {reason}.",
@@ -200,11 +200,11 @@ def _no_rows() -> InputError:
 
 
 def rows_for_a_path(location: str, call: Mapping[str, Any] | None = None) -> InputError | None:
-    """The error for a source that is the rows themselves; None where it may be a path.
+    """The error for a source that consists of the rows themselves; None if it may be a path.
 
     Args:
-        location: as it was given; what stands behind `::` is a statement and may have lines.
-        call: the other arguments, for the call with the rows in their place.
+        location: the source as given; after `::` there may be a statement of several lines.
+        call: the other arguments, to suggest a call with the rows in the right place.
     """
     text = location.partition("::")[0].strip()
     is_json = text.startswith(_JSON) and text.endswith(("}", "]"))
@@ -212,7 +212,7 @@ def rows_for_a_path(location: str, call: Mapping[str, Any] | None = None) -> Inp
         return None
     helps = None
     rows = _rows_of(location.strip(), is_json=is_json)
-    if call is not None and rows:  # what fits into a call are never too many
+    if call is not None and rows:  # rows that fit into a call are never too many
         arguments = {"rows": rows, **call}
         if len(json.dumps(arguments, ensure_ascii=False).encode()) <= _MOST_CALL_BYTES:
             helps = Next("create_batch_file", arguments)
@@ -225,7 +225,7 @@ def rows_for_a_path(location: str, call: Mapping[str, Any] | None = None) -> Inp
 
 
 def _rows_of(text: str, *, is_json: bool) -> list[dict[str, Any]]:
-    """The rows of a text, where all of it is plainly rows; none else."""
+    """The rows in a text if all of it is clearly rows, or else none."""
     try:
         return _json_rows(text) if is_json else _csv_rows(text)
     except (ValueError, RecursionError, csv.Error):

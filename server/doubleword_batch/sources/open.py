@@ -1,4 +1,4 @@
-"""Decides what a location (a file, a folder, a glob, a table in a file) is, and opens it."""
+"""Finds out what a location is (a file, a folder, a glob, a table in a file), and opens it."""
 
 import os
 import re
@@ -87,32 +87,33 @@ _KINDS_OF_OPTIONS = {
 def open_source(location: str, roots: Roots, options: SourceOptions = DEFAULT_OPTIONS) -> Source:
     """Open a table, text files or images.
 
-    A file is read by its content: CSV, TSV, JSON Lines, a JSON array (all of these also compressed
-    with gzip or Zstandard), Parquet, an Excel workbook, an SQLite database, one image or one text.
-    A folder is its `.txt`, `.md`, `.pdf` and `.docx` files or, where it has none, its images. A
-    glob is the files it matches, as texts of any suffix or as images, or one table.
+    A file is read according to its content: CSV, TSV, JSON Lines, a JSON array (all of these also
+    compressed with gzip or Zstandard), Parquet, an Excel workbook, an SQLite database, an image or
+    a text. A folder means its `.txt`, `.md`, `.pdf` and `.docx` files or, if it has none, its
+    images. A glob means the files it matches: texts of any suffix, images, or a single table.
 
     Args:
-        location: path of a file or folder, or a glob; relative to the first root. After `::` the
-            name of a sheet or table, or a SELECT (see `parse_location`).
+        location: path of a file or folder, or a glob, relative to the first root. After `::` there
+            may be the name of a sheet or table, or a SELECT (see `parse_location`).
         roots: the folders that may be read.
-        options: how to read what does not say it itself.
+        options: how to read a source that does not say it itself.
 
     Raises:
-        ConfigError: code `no_extra`: a package of the extra `data` or `documents` is not there.
+        ConfigError: code `no_extra`: a package of the extra `data` or `documents` is not installed.
         InputError: with one of these codes, here or while the rows are read.
-            `file_not_found`, `outside_roots`: by the roots.
-            `no_rows`: nothing in it; a header or blank lines only.
+            `file_not_found`, `outside_roots`: from the roots.
+            `no_rows`: it is empty, or has only a header or blank lines.
             `unsupported_kind`: an archive, a workbook with a password, a folder that
                 holds a link to a folder, or an unknown suffix.
             `not_utf8`: with line and byte.
-            `malformed_row`: a row or header that is not one of this kind of file.
+            `malformed_row`: a row or header that this kind of file cannot have.
             `not_readable`: the operating system refuses to open it.
             `source_too_large`: a row of more than 64 MiB, a JSON array of more than 512 MiB, or a
                 compressed file that becomes too large.
             `damaged_file`: a compressed or binary file is not what its first bytes promise.
-            `which_table`, `invalid_query`, `invalid_argument`: what to read of it.
-            `invalid_image`: a file among images is not one.
+            `which_table`, `invalid_query`, `invalid_argument`: it is not clear what to read, or it
+                cannot be read in that way.
+            `invalid_image`: a file among images is not an image.
     """
     try:
         source = _open(location, roots, options)
@@ -120,9 +121,9 @@ def open_source(location: str, roots: Roots, options: SourceOptions = DEFAULT_OP
         raise not_readable(
             repr(location), error, "Check the permissions of the file and its folder."
         ) from None
-    except RecursionError:  # what walks through folders calls itself in older Pythons
+    except RecursionError:  # in older Pythons, walking through folders is recursive
         raise InputError(
-            f"{location!r} has more folders in one another than can be walked through.",
+            f"{location!r} has folders that are nested too deeply to be searched.",
             hint="Give a folder or a pattern nearer to the files.",
             code="source_too_large",
         ) from None
@@ -132,7 +133,7 @@ def open_source(location: str, roots: Roots, options: SourceOptions = DEFAULT_OP
 
 
 def _refuse_options(source: Source, options: SourceOptions) -> None:
-    """Refuse options that say nothing about a source of this kind: they would be a mistake."""
+    """Refuse options that do not apply to this kind of source, as giving them is a mistake."""
     for name in options.given():
         kinds = _KINDS_OF_OPTIONS.get(name)
         if kinds is not None and source.kind not in kinds:
@@ -172,7 +173,7 @@ def _refuse_url(location: str) -> None:
         return
     what = "the path without file://" if found[1].lower() == "file" else "its path"
     raise InputError(
-        f"{quote_untrusted(location, 120)} is a URL; a source is a file or folder of this machine.",
+        f"{quote_untrusted(location, 120)} is a URL; a source is a file or folder on this machine.",
         hint=f"Give {what}." if found[1].lower() == "file" else f"Download it and give {what}.",
         code="file_not_found",
     )
@@ -188,14 +189,14 @@ def _selection(selection: str | None, options: SourceOptions) -> str | None:
 
 
 class Location(NamedTuple):
-    """A path, and the table, sheet or SELECT chosen in it, or None."""
+    """A path, and the chosen table, sheet or SELECT, or None."""
 
     path: str
     selection: str | None
 
 
 def parse_location(text: str, roots: Roots) -> Location:
-    """Take `shop.db::orders`, `shop.db::SELECT ...`, `book.xlsx::Sheet1`, `sqlite:shop.db?table=t`.
+    """Split `shop.db::orders`, `shop.db::SELECT ...`, `book.xlsx::Sheet1`, `sqlite:x.db?table=t`.
 
     Raises:
         InputError: code `invalid_argument`.
@@ -242,7 +243,7 @@ def _of_folder(location: str, folder: Path, roots: Roots, options: SourceOptions
 
 
 def _no_texts(folder: Path, roots: Roots) -> InputError:
-    """The error for a folder of other files; in one of tables, the way to one table."""
+    """The error for a folder without texts or images; if it has tables, the hint leads to one."""
     hint = "Give a folder of such files, a glob such as 'notes/*.html', or one table."
     if any(any(folder.glob(mark)) for mark in _VERSIONED):
         hint = (
@@ -342,8 +343,8 @@ def _open_text(location: str, path: Path, head: bytes, options: SourceOptions) -
 def _open_binary(
     location: str, path: Path, head: bytes, selection: str | None, options: SourceOptions
 ) -> Source | None:
-    """The source that the first bytes name, whose reader is imported now; None for others."""
-    if head.startswith((b"PAR1", b"PARE")):  # the second is encrypted as a whole
+    """The source for a binary file, by its first bytes, or None; its reader is imported now."""
+    if head.startswith((b"PAR1", b"PARE")):  # PARE: encrypted as a whole
         from doubleword_batch.sources.parquet import ParquetSource
 
         return ParquetSource(location, path)
@@ -375,7 +376,7 @@ def _is_table(path: Path) -> bool:
 
 
 def _unknown_text(path: Path, suffix: str, text: bytes) -> InputError:
-    """The error for a text whose name says no kind; many call web pages and XML .xls."""
+    """The error for a text whose name does not say its kind; many .xls are web pages or XML."""
     kind = f"has an ending that is not a known kind of table or text ({suffix})"
     if suffix in _TABLE_SUFFIXES:
         kind = f"is a text, whatever its ending says ({suffix})"

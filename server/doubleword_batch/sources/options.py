@@ -1,7 +1,7 @@
-"""How a source is read where its file does not say it itself: the rare options, and their checks.
+"""The rare options on how to read a source that does not say it itself, and their checks.
 
-To add one: a field of `SourceOptions` that `open_source` hands on, and its line in `CHECKS`. Every
-entry point then takes it, lists it in errors and stores it with the job.
+To add an option, add a field to `SourceOptions` that `open_source` passes on, and its line in
+`CHECKS`. Then every entry point takes it, lists it in errors and stores it with the job.
 """
 
 import codecs
@@ -18,20 +18,20 @@ _NO_TEXT_FILES = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceOptions:
-    r"""The options of a source. What is not given is read off the source, and never guessed.
+    r"""The options of a source. What is not given is taken from the source, never guessed.
 
     Attributes:
-        encoding: of a text file, by its Python name (`cp1252`, `shift_jis`, `gbk`, `utf-16-le`).
-            None: UTF-8, or what a byte order mark says.
+        encoding: encoding of a text file, by its Python name (`cp1252`, `shift_jis`, `gbk`,
+            `utf-16-le`). None: UTF-8, or what a byte order mark says.
         header_row: the line of a CSV or TSV file, or the row of a worksheet, that names the
             columns, counted from 1; 0: none does, and they are called `column_1`, `column_2`, ...
-            None: the first that is not blank, below a title that is recognised as one.
+            None: the first one that is not blank and not recognised as a title.
         sheet: the worksheet of a workbook, as after `::` in the location.
-        merged: what the cells of a merged range hold: `first`: only the first one has the value;
-            `repeat`: every one has it.
+        merged: which cells of a merged range have its value: `first`: only the first one;
+            `repeat`: all of them.
         quoting: `none`: quotes in a CSV or TSV file are characters like any other.
-        delimiter: what separates the fields of a CSV or TSV file, or `tab` or `space`; any
-            text file is a table with it. None: read off the header.
+        delimiter: what separates the fields of a CSV or TSV file, or `tab` or `space`; with it, any
+            text file is a table. None: found from the header.
         quote: the character around fields that hold a delimiter or a line break.
         escape: `backslash`: a backslash takes the character behind it literally, n, r, t, b, f
             and v are control characters as in C, and a field of \N alone is null (MySQL,
@@ -39,12 +39,12 @@ class SourceOptions:
             and only inside quotes (Spark).
         null: a field of this text, not in quotes, is null.
         comment: lines that begin with it are left out.
-        short_rows: `fill`: rows of a CSV or TSV file with fewer fields than the header are filled
-            with empty ones, and empty fields beyond it are left out, as Excel writes some rows.
-        chunk_chars: cut each text file into rows of at most so many characters, at the end of a
-            paragraph, line, sentence or word where there is one; None: one row a file.
+        short_rows: `fill`: rows of a CSV or TSV file with fewer fields than the header get empty
+            fields, and empty fields beyond the header are dropped, as Excel writes some rows.
+        chunk_chars: cut each text file into rows of at most this many characters, at the end of a
+            paragraph, line, sentence or word if there is one; None: one row for each file.
         keeps_bad_rows: whether a row that cannot be read is a `BadRow` instead of an error; set by
-            those who read it, and no option of an entry point.
+            code that reads sources, not an option of an entry point.
     """
 
     encoding: str | None = None
@@ -68,17 +68,17 @@ class SourceOptions:
 
 
 DEFAULT_OPTIONS = SourceOptions()
-"""A source that says everything itself."""
+"""For a source that says everything itself."""
 
 
 class OptionCheck(NamedTuple):
     """What an option takes.
 
     Attributes:
-        values: in words, for errors and documents, such as `"skip" or "send"`.
-        fits: whether a value may be used.
+        values: the values in words, for errors and documents, such as `"skip" or "send"`.
+        fits: says whether a value may be used.
         short: the values in a few words, for the list of all options.
-        choices: all values, where they are few; the first is that of an option not given.
+        choices: all values, if they are few; the first one is the default.
         is_number: whether the value is a whole number.
     """
 
@@ -99,7 +99,7 @@ def one_of(*names: str) -> OptionCheck:
 
 
 def whole_number(least: int) -> OptionCheck:
-    """An option that is a number of at least so much."""
+    """An option that is a whole number, at least `least`."""
 
     def fits(value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and value >= least
@@ -110,7 +110,7 @@ def whole_number(least: int) -> OptionCheck:
 
 
 def nonempty_text(words: str, short: str = "") -> OptionCheck:
-    """An option that is a text which is not empty; the words say what it names."""
+    """An option that is a text, not empty; the words say what it is."""
 
     def fits(value: Any) -> bool:
         return isinstance(value, str) and bool(value.strip())
@@ -123,7 +123,7 @@ _IN_WORDS = {"tab": "\t", "space": " ", "\\t": "\t"}
 
 
 def delimiter_in(text: str) -> str:
-    r"""The delimiter that a text names: itself, or what `tab`, `space` or `\t` stand for."""
+    r"""The delimiter that a text names: the text itself, or what `tab`, `space` or `\t` mean."""
     return _IN_WORDS.get(text, text)
 
 
@@ -148,7 +148,7 @@ def _is_encoding(name: Any) -> bool:
     try:
         if not isinstance(name, str) or codecs.lookup(name).name in _NO_TEXT_FILES:
             return False
-        "a,1\n".encode(name)  # raises for what is none of text, such as rot13
+        "a,1\n".encode(name)  # raises if it is not an encoding of text, such as rot13
     except (LookupError, ValueError):
         return False
     return True
@@ -184,9 +184,9 @@ CHECKS: dict[str, OptionCheck] = {
 
 
 def from_texts(given: Mapping[str, str]) -> dict[str, Any]:
-    """Options whose values are texts of a form, as values; those left empty are not given.
+    """Options from the texts of a form; options left empty are not given.
 
-    What cannot be used stays the text that it is, for `OptionCheck.fits` to refuse.
+    A text that cannot be converted stays a text, for `OptionCheck.fits` to refuse.
     """
     values: dict[str, Any] = {}
     for name, text in given.items():

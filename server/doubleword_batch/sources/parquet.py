@@ -1,4 +1,4 @@
-"""Parquet files as rows, read by DuckDB and taken from it one by one: a row may be large."""
+"""Parquet files as rows, read by DuckDB; rows are taken one by one, as a row may be large."""
 
 import glob
 import re
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 _MEMORY_LIMIT = "1GB"
 _NAMES_SHOWN = 5
-_DEEPEST_LISTS = 12  # DuckDB takes twice the time for each further one: 12 s for 22, hours for 40
-# What DuckDB puts before a reason: its own kind of error and the path, which may fill the message.
+_DEEPEST_LISTS = 12  # each further list doubles DuckDB's time: 12 s for 22 lists, hours for 40
+# What DuckDB puts before a reason: the type of error, and the path, which may fill the message.
 _PATH = re.compile(r"^\w+(?: \w+)* Error: (?:Failed to read (?:Parquet )?file \".*?\": )?")
 _NOT_READ = {
     "TIME values must be within a day": (
@@ -81,7 +81,7 @@ class ParquetSource(Source):
             counted = f"SELECT count(*) FROM {_FILE}"  # noqa: S608  # a constant
             if duck.execute(counted, [self._pattern]).fetchall() == [(0,)]:
                 raise no_rows(path, "there are columns and nothing in them")
-        # names that differ by their case only are distinct in the file, and not in DuckDB
+        # names that differ only by case are distinct in the file, but not in DuckDB
         own = [
             node.name if node else name for (name, _), node in zip(described, nodes, strict=True)
         ]
@@ -119,7 +119,7 @@ class ParquetSource(Source):
     def _descriptions(
         self, duck: "DuckDBPyConnection", width: int
     ) -> tuple[Sequence[SchemaNode | None], Sequence[Field | None]]:
-        """The columns in the file's own schema and in Arrow's; None where they do not fit."""
+        """The columns in the file's own schema and in Arrow's; None if they do not match."""
         flat = duck.execute(
             "SELECT name, logical_type, num_children FROM parquet_schema(?)", [self._pattern]
         ).fetchall()
@@ -151,7 +151,7 @@ class ParquetSource(Source):
         import duckdb
 
         try:
-            duck.execute("SET TimeZone = 'UTC'")  # else a time would depend on the machine
+            duck.execute("SET TimeZone = 'UTC'")  # otherwise times would depend on the machine
             yield duck
         except DoublewordBatchError:
             raise
@@ -179,7 +179,7 @@ def duckdb_connection(kind: str) -> "DuckDBPyConnection":
     """An in-memory DuckDB that loads no extension, writes no temporary file and keeps the order.
 
     Args:
-        kind: what needs it, as the beginning of a message.
+        kind: what needs it, for the beginning of a message.
 
     Raises:
         ConfigError: code `no_extra`.
@@ -193,7 +193,7 @@ def duckdb_connection(kind: str) -> "DuckDBPyConnection":
         "autoload_known_extensions": "false",
         "memory_limit": _MEMORY_LIMIT,
         "temp_directory": "",
-        "threads": "1",  # more are not faster for rows that go through Python
+        "threads": "1",  # more threads are not faster for rows that go through Python
     }
     duck = duckdb.connect(":memory:", config=config)
     duck.execute("SET enable_progress_bar = false")  # stdout is the MCP server's protocol
@@ -201,9 +201,9 @@ def duckdb_connection(kind: str) -> "DuckDBPyConnection":
 
 
 def _select(described: Sequence[tuple[str, Any]], columns: Sequence[ColumnReader]) -> str:
-    """The SELECT of a row's size and its values, which are null where it is too large.
+    """The SELECT of each row's size and values; nested values are null if the row is too large.
 
-    In Python a list of many small values takes many times its memory, so it is not handed over.
+    In Python, a list of many small values takes many times the memory, so it is not passed on.
     """
     sizes = [size_of(quoted_identifier(name), kind) for name, kind in described]
     selected = [
@@ -218,7 +218,7 @@ def _select(described: Sequence[tuple[str, Any]], columns: Sequence[ColumnReader
 
 
 def _encrypted(path: Path) -> InputError:
-    """The error for a Parquet file of which a part or all is encrypted."""
+    """The error for a Parquet file that is partly or completely encrypted."""
     return InputError(
         f"{quoted_name(path)} is an encrypted Parquet file; those are not read.",
         hint="Write it without encryption, or as CSV or JSON Lines.",
@@ -227,7 +227,7 @@ def _encrypted(path: Path) -> InputError:
 
 
 def _not_read(path: Path, what: str, hint: str) -> InputError:
-    """The error for a sound file with values that DuckDB has no form for."""
+    """The error for a valid file with values that DuckDB cannot represent."""
     return InputError(f"{quoted_name(path)} {what}.", hint=hint, code="unsupported_kind")
 
 

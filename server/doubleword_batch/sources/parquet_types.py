@@ -1,4 +1,4 @@
-"""How each type of a Parquet file becomes a value of a row: in SQL, and then in Python."""
+"""How each type in a Parquet file becomes a row's value: first in SQL, then in Python."""
 
 import re
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _AS_THEY_ARE = (
     _INTEGERS | {f"u{name}" for name in _INTEGERS} | {"boolean", "varchar", "blob", "double"}
 )
 _SMALL = _INTEGERS | {f"u{name}" for name in _INTEGERS} | {"boolean", "float", "double", "date"}
-_BYTES_OF_SMALL = 16  # in a list of Python's, at least
+_BYTES_OF_SMALL = 16  # what an element of a Python list takes, at least
 _WITH_TIME_ZONE = frozenset(
     {"timestamp with time zone", "timestamptz_ns", "timestamp_tz", "time with time zone"}
 )
@@ -34,7 +34,7 @@ _LONG_DECIMAL = re.compile(r"Decimal.*precision=(?:39|[4-9]\d|\d{3})")
 
 
 class SchemaNode(NamedTuple):
-    """An element of a file's own schema: its name, its logical type, and what lies in it."""
+    """An element of a file's own schema: its name, its logical type, and its children."""
 
     name: str
     logical: str
@@ -42,17 +42,17 @@ class SchemaNode(NamedTuple):
 
     @property
     def has_long_decimals(self) -> bool:
-        """Whether decimals of more than 38 digits are in it, which DuckDB has no type for."""
+        """Whether it has decimals of more than 38 digits, for which DuckDB has no type."""
         inside = any(child.has_long_decimals for child in self.children)
         return inside or _LONG_DECIMAL.match(self.logical) is not None
 
 
 class ColumnReader(NamedTuple):
-    """How a value is read.
+    """How a column's values are read.
 
     Attributes:
-        casts: the types that SQL casts it to, one after the other; None: it stays.
-        read: what makes the row's value of it; None: it stays.
+        casts: the types to which SQL casts a value, one after the other; None: no cast.
+        read: makes the row's value from it; None: it stays as it is.
     """
 
     casts: tuple[str, str] | None
@@ -60,7 +60,7 @@ class ColumnReader(NamedTuple):
 
 
 def schema_tree(elements: Sequence[tuple[str, str | None, int | None]]) -> tuple[SchemaNode, ...]:
-    """The columns of a file out of its flat schema: (name, logical type, children), depth first."""
+    """The columns of a file, from its flat schema: (name, logical type, children), depth first."""
     left = iter(elements)
 
     def node() -> SchemaNode:
@@ -71,7 +71,7 @@ def schema_tree(elements: Sequence[tuple[str, str | None, int | None]]) -> tuple
 
 
 def size_of(value: str, kind: Any) -> str | None:
-    """The SQL of about how many bytes a nested value takes in Python; None for one value.
+    """SQL for about how many bytes a nested value takes in Python; None if it is not nested.
 
     Args:
         value: the SQL of the value.
@@ -92,7 +92,7 @@ def size_of(value: str, kind: Any) -> str | None:
 
 
 def list_depth(kind: Any) -> int:
-    """How many lists and maps lie in one another in a type of DuckDB."""
+    """How deeply lists and maps are nested in a DuckDB type."""
     if kind.id in {"list", "array"}:
         return 1 + list_depth(kind.children[0][1])
     if kind.id in {"struct", "tuple", "map", "union"}:
@@ -106,8 +106,8 @@ def column_reader(kind: Any, node: SchemaNode | None, field: Field | None) -> Co
 
     Args:
         kind: its type in DuckDB.
-        node: its element in the file's schema, None where that is unknown.
-        field: its Arrow field, None where there is none.
+        node: its element in the file's schema; None if that is unknown.
+        field: its Arrow field; None if there is none.
     """
     first, second, read = _of(kind, node, field)
     plain = str(kind)
@@ -121,7 +121,7 @@ _Type = tuple[str, str, Read | None]
 def _of(  # noqa: PLR0911  # one kind of type after the other
     kind: Any, node: SchemaNode | None, field: Field | None
 ) -> _Type:
-    """By the three descriptions of a type, followed together: DuckDB's, the file's and Arrow's."""
+    """How to read a type, by its three descriptions: DuckDB's, the file's and Arrow's."""
     name = str(kind.id)
     if name in {"list", "array"}:
         child = kind.children[0][1]
@@ -156,7 +156,7 @@ def _map(kind: Any, node: SchemaNode | None, field: Field | None) -> _Type:
     first_key, second_key, read_key = _of(key, own[0], _child(entry, 0))
     first, second, read = _of(item, own[1], _child(entry, 1))
     held = map_reader(read_key, read)
-    if list_depth(key) or str(key.id) in {"struct", "tuple"}:  # such keys come beside their values
+    if list_depth(key) or str(key.id) in {"struct", "tuple"}:  # keys and values come separately
         held = _side_by_side(held)
     return f"MAP({first_key}, {first})", f"MAP({second_key}, {second})", held
 
@@ -195,7 +195,7 @@ def quoted_identifier(name: str) -> str:
 
 
 def _told_by_arrow(name: str, field: Field) -> Read | None:
-    """The reader of a number that Arrow's schema says more of; None where it says nothing."""
+    """The reader of a number about which Arrow's schema says more; None if it does not."""
     if name == "blob" and field.is_wide:
         return _wide
     if name not in {"bigint", "tinyint"}:
@@ -216,7 +216,7 @@ def _child(field: Field | None, number: int) -> Field | None:
 
 
 def _element(node: SchemaNode | None, kind: Any) -> SchemaNode | None:
-    """The element of a list: usually in a group of its own inside the list's."""
+    """The element of a list, which is usually in another group inside the list's group."""
     if node is None or len(node.children) != 1:
         return None
     (inner,) = node.children
@@ -229,17 +229,17 @@ def _element(node: SchemaNode | None, kind: Any) -> SchemaNode | None:
 
 
 def _zoned(text: str | None) -> str | None:
-    """`2024-07-01 00:00:00+00` with the minutes of its offset, as other tools write it."""
+    """`2024-07-01 00:00:00+00` with the minutes of its offset, as other tools write times."""
     return f"{text}:00" if text and text.endswith("+00") else text
 
 
 def _with_ends(text: str | None) -> str | None:
-    """The first and the last nanosecond that pandas has, which DuckDB takes for infinity."""
+    """A time; infinity is the first or last nanosecond in pandas, as DuckDB reads them so."""
     return text and _ENDS.get(text, text)
 
 
 def _with_zero(text: str | None) -> str | None:
-    """`-.50` of a decimal without digits in front as other tools write it: `-0.50`."""
+    """A decimal with a zero before the point, as other tools write it: `-0.50` for `-.50`."""
     return text and _NO_WHOLE_PART.sub(r"\g<1>0.", text)
 
 

@@ -1,4 +1,4 @@
-"""Values of Python and its libraries in the types that JSON has."""
+"""Converts values of Python and its libraries to the types that JSON has."""
 
 import math
 import sys
@@ -16,9 +16,9 @@ from doubleword_batch.sources.base import Row
 from doubleword_batch.sources.images import HEAD_BYTES, media_type
 from doubleword_batch.sources.values import elapsed_number, elapsed_text, shortest_decimal
 
-_LEAST_INTEGER, _MOST_INTEGER = -(1 << 63), (1 << 64) - 1  # JSON readers keep them; text beyond
-_MOST_DIGITS = 4_000  # Python writes integers with 4,300 of them
-_PLAIN_KINDS = frozenset({int, float, bool, type(None)})  # whose repr is short, and Python's own
+_LEAST_INTEGER, _MOST_INTEGER = -(1 << 63), (1 << 64) - 1  # in JSON; others become text
+_MOST_DIGITS = 4_000  # Python writes integers of up to 4,300 digits
+_PLAIN_KINDS = frozenset({int, float, bool, type(None)})  # their repr is short and safe to show
 _HALF_BYTES = 2
 _NOT_A_TIME = -(1 << 63)  # NaT of numpy
 _SECONDS = {"W": 604_800, "D": 86_400, "h": 3_600, "m": 60, "s": 1}
@@ -26,23 +26,23 @@ _DOUBLE_BYTES = 8
 
 
 def is_instance(data: object, module: str, name: str) -> bool:
-    """Whether it is of a class of a library; an object of it cannot exist before its import."""
+    """Whether it is an instance of a library's class; False if the library is not imported."""
     return isinstance(data, getattr(sys.modules.get(module), name, ()))
 
 
 def is_missing(value: object) -> bool:
-    """Whether it is None, or NA or NaT of pandas."""
+    """Whether it is None, or pandas' NA or NaT."""
     return value is None or type(value).__name__ in {"NAType", "NaTType"}
 
 
 def json_value(value: Any) -> Any:  # noqa: PLR0911  # one kind of value after the other
     """A value in the types of JSON: texts, numbers, booleans, null, lists and objects of them.
 
-    What a class of the caller's derives from a text or a number counts as that text or number,
-    whatever it says of itself: members of an `IntEnum`, texts of numpy.
+    An instance of a subclass of a text or number counts as that text or number, whatever its own
+    methods say: members of an `IntEnum`, texts of numpy.
 
     Raises:
-        TypeError: it has no form there.
+        TypeError: JSON cannot represent it.
         ValueError: an integer of thousands of digits.
         RecursionError: it is nested too deeply.
     """
@@ -76,7 +76,7 @@ def _plain(value: Any) -> Any:
 
 
 def _digits(value: Decimal) -> str | None:
-    """All digits of a decimal; one such as 1E+999999999 as it is written."""
+    """All digits of a decimal; a decimal such as 1E+999999999 stays as it is written."""
     if not value.is_finite():
         return None
     return format(value, "f" if abs(value.adjusted()) < _MOST_DIGITS else "")
@@ -104,7 +104,7 @@ def _json_object(value: Mapping[Any, Any]) -> Row:
 
 
 def _of_numpy(value: Any) -> Any:
-    """A number, text or list of Python."""
+    """A numpy value as a Python number, text or list."""
     kind, size = value.dtype.kind, value.dtype.itemsize
     if kind in "mM":
         return [_of_numpy(each) for each in value] if value.ndim else _time_of_numpy(value, kind)
@@ -116,7 +116,7 @@ def _of_numpy(value: Any) -> Any:
 
 
 def _time_of_numpy(value: Any, kind: str) -> Any:
-    """A time as Python has it; numpy's own text of one that is finer or further away."""
+    """A time as a Python value; numpy's own text if Python's times cannot hold it."""
     number = value.astype("i8").item()
     if number == _NOT_A_TIME:
         return None

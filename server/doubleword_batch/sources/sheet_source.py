@@ -1,4 +1,4 @@
-"""A worksheet as rows, whatever reads it: its header, its faults, what is said about it."""
+"""A worksheet as rows, whatever library reads it: its header, its faults, the notes on it."""
 
 from abc import abstractmethod
 from collections.abc import Container, Generator, Iterable, Iterator, Sequence
@@ -38,7 +38,7 @@ from doubleword_batch.sources.xlsx_cells import Cells, MergedRanges
 from doubleword_batch.sources.xlsx_parts import Sheet
 
 FAULT = -1
-"""Where a row's cells hold the reason why it cannot be read."""
+"""The key in a row's cells for the reason why the row cannot be read."""
 
 _SHEETS_SHOWN = 20
 _HIDDEN_SHOWN = 5
@@ -48,13 +48,13 @@ class SheetSource(Source):
     """Rows of the only visible worksheet of a workbook, or of a named one.
 
     The first row that is not blank names the columns; blank rows are skipped. Texts, numbers and
-    booleans stay what they are, dates become ISO 8601 text and elapsed times `30:15:00`, a formula
-    gives the value that was last calculated, an empty cell is null.
+    booleans stay as they are, dates become ISO 8601 text and elapsed times `30:15:00`, a formula
+    gives the value that was last calculated, and an empty cell is null.
 
     Args:
         location: what the caller gave.
         path: the workbook.
-        selection: the worksheet's name, or None for the only one.
+        selection: the worksheet's name, or None for the only worksheet.
 
     Raises:
         InputError: see `open_source`; `which_table`.
@@ -68,7 +68,7 @@ class SheetSource(Source):
         self._sheet_name = _chosen_sheet(sheets, path, selection)
         self._note_hidden(sheets)
         self._header_line = 0
-        self._records_above = 0  # those above the rows; lines need not come in order
+        self._records_above = 0  # records above the rows; lines need not come in order
         self._kept: list[tuple[str, int]] = []  # columns and their positions in the sheet
         self._width = 0
         self._find_columns()
@@ -82,9 +82,9 @@ class SheetSource(Source):
 
     @abstractmethod
     def _cells(self) -> Generator[tuple[int, Cells]]:
-        """(line of the sheet, its cells by column) of every row with one that is not empty.
+        """(line of the sheet, cells by column) of every row that is not empty.
 
-        A row that cannot be read has the reason at `FAULT`.
+        A row that cannot be read has the reason under `FAULT`.
         """
 
     @abstractmethod
@@ -162,7 +162,7 @@ class SheetSource(Source):
 
     @staticmethod
     def _below_repeated_title(records: list[RawRecord], header: int) -> int:
-        """The header where a title that spans columns was repeated over them."""
+        """The position of the header if a title that spans columns was repeated in each of them."""
         for number in range(header, len(records) - 1):
             values = [cell for cell in records[number].cells if cell is not None]
             if len(values) == 1 or len(set(map(str, values))) > 1:
@@ -174,7 +174,7 @@ class SheetSource(Source):
         self.columns = tuple(name for name, _ in self._kept)
 
     def _header_at(self, wanted: int) -> Sequence[Any]:
-        """The cells of the line that the options name as the header."""
+        """The cells of the line that is the header according to the options."""
         with closing(self._records()) as records:
             for place, (line, cells) in enumerate(records, 1):
                 if line == wanted:
@@ -185,7 +185,7 @@ class SheetSource(Source):
         raise no_header_row(self, wanted)
 
     def _empty_columns(self, unnamed: tuple[int, ...]) -> frozenset[int]:
-        """Those of the columns without a name that hold nothing in any row."""
+        """The columns without a name that are empty in every row."""
         empty = set(unnamed)
         if not empty:
             return frozenset()
@@ -208,9 +208,10 @@ class SheetSource(Source):
             self.note("hidden_sheets", f"{len(hidden)} {what} not read: {names}.")
 
     def note_hidden(self, rows: int, ranges: Sequence[tuple[int, int]]) -> None:
-        """Note the hidden rows and columns that are in the rows.
+        """Note that hidden rows and columns were read.
 
-        `rows` counts those below the header; `ranges` are first and last columns, from 0.
+        `rows` is the number of hidden rows below the header; `ranges` are (first, last) hidden
+        columns, from 0.
         """
         columns = [
             name for name, at in self._kept if any(first <= at <= last for first, last in ranges)
@@ -230,7 +231,7 @@ class SheetSource(Source):
             )
 
     def _records(self) -> Generator[tuple[int, Cells]]:
-        """As `_cells`, with the values of merged ranges repeated where that was asked for."""
+        """As `_cells`, with the values of merged ranges repeated if the options say so."""
         with closing(self._cells()) as reading:
             if self._options.merged != "repeat":
                 yield from reading
@@ -248,12 +249,12 @@ class SheetSource(Source):
 
 
 def _size(values: Iterable[Any]) -> int:
-    """Bytes of the texts, one that repeats as often as it does."""
+    """The size of all texts in bytes; a repeated text counts each time."""
     return sum(getsizeof(value) for value in values if isinstance(value, str))
 
 
 def _bounded(records: Iterable[RawRecord]) -> Iterator[RawRecord]:
-    """The first records, as many as fit into the size of one."""
+    """The first records, until together they are larger than a single record may be."""
     size = 0
     for record in records:
         yield record
@@ -263,7 +264,7 @@ def _bounded(records: Iterable[RawRecord]) -> Iterator[RawRecord]:
 
 
 def _record(line: int, cells: Cells, faults: dict[int, str]) -> RawRecord:
-    """The cells in their order; what is wrong with them goes to the faults."""
+    """The cells in order; if something is wrong with them, it is added to the faults."""
     if FAULT in cells:
         faults[line] = cells[FAULT]
     return RawRecord(line, [cells.get(column) for column in range(max(cells) + 1)])

@@ -1,8 +1,8 @@
-"""A table of an SQLite database, or what a SELECT over it gives, as rows.
+"""A table of an SQLite database, or the result of a SELECT over it, as rows.
 
-The database may be anybody's, and the SELECT may come from an agent that was talked into it. It is
-read in a process of its own, where neither the query nor a view in it can do more than read, within
-bounds of memory, time and output.
+Anybody may have made the database, and the SELECT may come from an agent that was talked into it.
+So the database is read in a separate process, in which neither the query nor a view can do anything
+but read, with limits on memory, time and output.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ from doubleword_batch.sources.header import name_columns, note_unnamed
 from doubleword_batch.sources.values import as_json, without_nan
 
 MAX_QUERY_ROWS = 10_000_000
-"""Rows of a SELECT or a view, which may have no end; a table has as many as its file holds."""
+"""The most rows of a SELECT or a view, which may never end; tables have no such limit."""
 
 _SECONDS_A_ROW = 60.0
 _TABLES_SHOWN = 20
@@ -44,7 +44,7 @@ _WAL_AT, _WAL = slice(18, 20), b"\x02\x02"  # file format versions in the header
 class SqliteSource(Source):
     """Rows of a database's only table, of a named one, or of a SELECT.
 
-    The fingerprint is that of the rows: what else the database holds may change.
+    The fingerprint is that of the rows; anything else in the database may change.
 
     Args:
         location: what the caller gave.
@@ -81,7 +81,7 @@ class SqliteSource(Source):
                 yield dict(zip(self.columns, map(without_nan, values), strict=True))
 
     def fingerprint(self) -> str:
-        """Sha256 (hex) over the kind, the columns and the rows."""
+        """Sha256 (hex) of the kind, the columns and the rows."""
         digest = hashlib.sha256(self.kind.encode() + as_json(list(self.columns)))
         for row in self.rows():
             digest.update(as_json(list(row.values())) + b"\n")
@@ -132,10 +132,10 @@ def _query(child: SqlProcess, uri: str, path: Path, selection: str | None) -> tu
 
 
 def _read_only_uri(paths: tuple[Path, ...]) -> str:
-    """A URI that reads without leaving a trace, but for the index of a log in use.
+    """A URI for reading without leaving a trace, except for the index of a log in use.
 
-    A database in WAL mode whose log is empty can be opened read-only without files beside it only
-    as immutable; one with a log must not be, or what is in the log would be overlooked.
+    A database in WAL mode with an empty log can only be opened without new files beside it if it is
+    opened as immutable. If the log is not empty, it must not be, or the log would be ignored.
     """
     with paths[0].open("rb") as stream:
         is_wal = stream.read(_WAL_AT.stop)[_WAL_AT] == _WAL
@@ -183,8 +183,8 @@ def _unreadable(path: Path, kind: str, words: str) -> InputError:
         return damaged(path, "an SQLite database", words)
     if words.startswith(("vtable constructor failed", "no such module")):
         return InputError(
-            f"{quoted_name(path)} holds a virtual table, as of a full-text search, and such tables "
-            f"are not read: {quote_untrusted(words)}.",
+            f"{quoted_name(path)} holds a virtual table, such as a full-text index, and such "
+            f"tables cannot be read: {quote_untrusted(words)}.",
             hint="Copy its rows into a table of their own, as in CREATE TABLE texts AS SELECT * "
             "FROM pages, and name that one.",
             code="invalid_query",

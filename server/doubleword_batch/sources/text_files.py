@@ -1,8 +1,8 @@
-"""Text files in any stated encoding, compressed or not, as the bytes of UTF-8 that readers take.
+"""Text files in any stated encoding, compressed or not, as the UTF-8 bytes that readers take.
 
-A byte order mark says what a file is, or the caller does; nothing is guessed. Decompression by gzip
-or Zstandard is streamed and bounded: a decompression bomb is refused at the bound, not when memory
-or disk is full.
+The encoding is known from a byte order mark or from the caller; nothing is guessed. Decompression
+of gzip and Zstandard is streamed and limited: a decompression bomb is refused at the limit, not
+when memory or disk is full.
 """
 
 import codecs
@@ -31,10 +31,10 @@ MAX_DECOMPRESSED_BYTES = 64 << 30
 """Bytes of the largest file after decompression."""
 
 MAX_RATIO = 250
-"""Bytes that one compressed byte may become; text and tables stay far below 100."""
+"""The most bytes that one compressed byte may become; text and tables stay far below 100."""
 
 RATIO_FREE_BYTES = 64 << 20
-"""Bytes below which the ratio is not checked: a small table of one repeated word is legitimate."""
+"""Up to this size the ratio is not checked: a small table of one repeated word is legitimate."""
 
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -42,13 +42,13 @@ _SKIPPED = tuple(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60)
 _BLOCK_BYTES = 1 << 18
 _MARKS = {
     codecs.BOM_UTF8: "utf-8",
-    codecs.BOM_UTF32_LE: "utf-32-le",  # before UTF-16, which it begins like
+    codecs.BOM_UTF32_LE: "utf-32-le",  # before UTF-16, whose mark is the beginning of this one
     codecs.BOM_UTF32_BE: "utf-32-be",
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 _TEXT_CONTROLS = frozenset(b"\t\n\v\f\r\x1a\x1b\0")
-_MANY_NULS = 0.15  # of the bytes at one place of every four
+_MANY_NULS = 0.15  # a share of the bytes at one position in every four
 
 
 def is_compressed(head: bytes) -> bool:
@@ -96,7 +96,7 @@ def _decompressed(
     damage = _damage(decompressor)
     while True:
         try:
-            # read1, as read would drop what stands in front of the damage
+            # read1, as read would drop the bytes before the damage
             data = decompressor.read1(_BLOCK_BYTES)
         except damage as error:
             what = f"it cannot be decompressed beyond its first {size} bytes"
@@ -127,7 +127,7 @@ def _damage(decompressor: Any) -> tuple[type[Exception], ...]:
 
 
 def _zstd_module() -> Any:
-    """`compression.zstd` of Python 3.14, or the same from the package `backports.zstd`.
+    """The module `compression.zstd` of Python 3.14, or the package `backports.zstd`.
 
     Raises:
         ConfigError: code `no_extra`.
@@ -144,13 +144,11 @@ def _zstd_module() -> Any:
 
 
 class TextFile(NamedTuple):
-    """A text file and the encoding that it has; None for UTF-8, whose bytes go through as they are.
-
-    It may be compressed.
+    """A text file, which may be compressed, and its encoding.
 
     Attributes:
         path: the file.
-        encoding: as above.
+        encoding: its encoding; None for UTF-8, whose bytes are passed on unchanged.
         is_marked: whether it begins with a byte order mark.
     """
 
@@ -159,10 +157,10 @@ class TextFile(NamedTuple):
     is_marked: bool = False
 
     def open(self) -> BinaryIO:
-        """Its content as the bytes of UTF-8.
+        """Its content as UTF-8 bytes.
 
         Raises:
-            InputError: while reading; code `not_utf8`: a byte that the encoding does not have.
+            InputError: while reading; code `not_utf8`: a byte is not valid in the encoding.
         """
         stream = open_bytes(self.path)
         if self.encoding is None:
@@ -171,7 +169,7 @@ class TextFile(NamedTuple):
 
 
 def text_file(path: Path, head: bytes, stated: str | None) -> TextFile:
-    """The file with its encoding: the stated one, that of its byte order mark, or UTF-8.
+    """The file with its encoding: the stated one, the byte order mark's, or UTF-8.
 
     Raises:
         InputError: code `invalid_argument`: the two contradict each other.
@@ -190,7 +188,7 @@ def text_file(path: Path, head: bytes, stated: str | None) -> TextFile:
 
 
 def refuse_binary(path: Path, head: bytes) -> None:
-    """Refuse what is not text in UTF-8; single NUL characters are left to who knows their line.
+    """Refuse a file that is not UTF-8 text; single NULs are reported later, with their line.
 
     Raises:
         InputError: code `not_utf8`.
@@ -214,7 +212,7 @@ def refuse_binary(path: Path, head: bytes) -> None:
 
 
 def _wide_encoding(head: bytes) -> str | None:
-    """The encoding of Latin text in which every second byte is a NUL, or three of four are."""
+    """The encoding of Latin text in which every second byte, or three bytes in four, are NUL."""
     fours = len(head) // 4 or 1
     nuls = [head[at::4].count(0) / fours for at in range(4)]
     often = [share > _MANY_NULS for share in nuls]
@@ -228,7 +226,7 @@ def _wide_encoding(head: bytes) -> str | None:
 
 
 def refuse_nul(path: Path, content: bytes) -> None:
-    """Refuse a text with a NUL character in it.
+    """Refuse a text that has a NUL character.
 
     Raises:
         InputError: code `malformed_row`.
@@ -239,12 +237,12 @@ def refuse_nul(path: Path, content: bytes) -> None:
 
 
 def blocks_to_the_end(stream: BinaryIO) -> Iterator[bytes]:
-    """The blocks of a stream, and an empty one at its end."""
+    """The blocks of a stream, and an empty block at its end."""
     return chain(iter(lambda: stream.read(_BLOCK_BYTES), b""), (b"",))
 
 
 def stream_of(blocks: Iterator[bytes], *sources: io.IOBase | BinaryIO) -> BinaryIO:
-    """A stream of these blocks; closing it closes the streams that they are made of."""
+    """A stream of these blocks; closing it closes the streams that they come from."""
     return cast("BinaryIO", io.BufferedReader(_Blocks(blocks, sources), _BLOCK_BYTES))
 
 
@@ -272,7 +270,7 @@ class _Blocks(io.RawIOBase):
         return len(piece)
 
     def _next_block(self) -> bytes | None:
-        """The next block, None at the end; what broke off must not pass for it when read again."""
+        """The next block, None at the end; after a failure, reading again fails again."""
         if self._fault is not None:
             raise self._fault
         try:
@@ -303,16 +301,16 @@ def _without_mark(path: Path, encoding: str) -> InputError:
 
 
 def _transcoded(path: Path, stream: BinaryIO, encoding: str) -> Generator[bytes]:
-    """The blocks of a stream in another encoding as UTF-8."""
+    """The blocks of a stream, converted from another encoding to UTF-8."""
     decoder = codecs.getincrementaldecoder(encoding)("strict")
-    marks = _NEEDED_MARKS.get(codecs.lookup(encoding).name)  # it tells the order of the bytes
+    marks = _NEEDED_MARKS.get(codecs.lookup(encoding).name)  # it says the byte order
     begin, read_bytes, line = b"", 0, 1
     for block in blocks_to_the_end(stream):
         begin = begin or block[:4]
         read_bytes += len(block)
         try:
             text = decoder.decode(block, not block)
-        except UnicodeError as error:  # of a kind that differs between Pythons, without a mark
+        except UnicodeError as error:  # its type differs between Pythons if the mark is missing
             if marks is not None and not begin.startswith(marks):
                 raise _without_mark(path, encoding) from None
             if not isinstance(error, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""Kinds of files that are known by their first bytes, and that no reader here reads."""
+"""Kinds of files that are recognised by their first bytes but cannot be read here."""
 
 import codecs
 import re
@@ -59,7 +59,7 @@ _OF_BYTES = {
     ),
     **{bytes([0x80, protocol]): ("a Python pickle", _AS_PARQUET) for protocol in range(2, 6)},
 }
-_PLACES = {b"DUCK": 8}  # of those that do not stand at the beginning
+_PLACES = {b"DUCK": 8}  # of magic bytes that are not at the beginning
 _OF_TEXT = {
     b"%PDF": ("a PDF in a compressed file", _AS_TEXT),
     b"{\\rtf": ("an RTF document", "Save it as plain text (UTF-8) or as DOCX."),
@@ -84,7 +84,7 @@ _PAGE = re.compile(rb"<(?:!doctype|html|\?xml)[\s>]", re.IGNORECASE)
 
 
 def refuse_unsupported(path: Path, head: bytes) -> None:
-    """Refuse a file that only other programs read, by its first bytes, decompressed.
+    """Refuse a file that only other programs can read, by its first bytes after decompression.
 
     Raises:
         InputError: code `unsupported_kind`.
@@ -98,7 +98,7 @@ def refuse_unsupported(path: Path, head: bytes) -> None:
 
 
 def refuse_text_of_ending(path: Path, suffix: str) -> None:
-    """Refuse a text that only the ending of its name tells from others.
+    """Refuse a text of a kind that only the ending of its name shows.
 
     Raises:
         InputError: code `unsupported_kind`.
@@ -108,7 +108,7 @@ def refuse_text_of_ending(path: Path, suffix: str) -> None:
 
 
 def refuse_web_page(path: Path, text: bytes) -> None:
-    """Refuse a web page or XML under the name of a table, as many sites call theirs.
+    """Refuse a web page or XML that has the name of a table, as on many sites.
 
     Raises:
         InputError: code `unsupported_kind`.
@@ -123,7 +123,7 @@ def refuse_web_page(path: Path, text: bytes) -> None:
 
 
 def unsupported_file(path: Path, kind: str, hint: str = _AS_TEXT) -> InputError:
-    """The error for a file of a kind that no reader here reads."""
+    """The error for a file of a kind that cannot be read here."""
     return InputError(
         f"{quoted_name(path)} is {kind}; that kind is not supported.",
         hint=hint,
@@ -132,7 +132,7 @@ def unsupported_file(path: Path, kind: str, hint: str = _AS_TEXT) -> InputError:
 
 
 def _is_dbase(head: bytes) -> bool:
-    """Whether the first bytes are those of a dBASE or FoxPro table: version, date and lengths."""
+    """Whether a file begins like a dBASE or FoxPro table, by version, date and lengths."""
     if len(head) < _DBASE_HEAD:
         return False
     version, _, month, day, header_bytes, row_bytes = _DBASE_BEGINNING.unpack_from(head)
@@ -143,7 +143,7 @@ def _is_dbase(head: bytes) -> bool:
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether the first bytes are those of a text: a column may be called ORC."""
+    """Whether the first bytes are text, as a column may be called ORC."""
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)  # the last character may be cut
     except UnicodeDecodeError:

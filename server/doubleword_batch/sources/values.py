@@ -1,4 +1,4 @@
-"""Values of a row as text and as JSON: what a prompt shows is what a table of texts holds."""
+"""A row's values as text and as JSON, the same in a prompt and in a CSV table."""
 
 import json
 import math
@@ -12,9 +12,9 @@ import msgspec
 
 
 def as_text(value: Any) -> str:
-    """A value in a prompt and in a CSV table: text as it is, null as nothing, bytes as base64.
+    """A value in a prompt or a CSV table: text as it is, null as empty text, bytes as base64.
 
-    Everything else is its JSON.
+    Everything else is shown as JSON.
 
     Raises:
         ValueError: NaN or Infinity.
@@ -48,14 +48,14 @@ _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,8})(\.[0-9]{1,9})?")
 
 
 def plain_number(value: Any) -> Any:
-    """A number that was written as text, as `"5"` or `"0.2"`, as a number; all else as it is."""
+    """A number that was written as text, such as `"5"` or `"0.2"`, as a number; else the value."""
     if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
         return json.loads(value)
     return value
 
 
 def elapsed_text(duration: timedelta) -> str:
-    """Hours, minutes and seconds, as in `30:15:00`: there may be more than 24 hours."""
+    """Hours, minutes and seconds, as in `30:15:00`; there may be more than 24 hours."""
     minutes, seconds = divmod(abs(duration), timedelta(minutes=1))
     hours, minutes = divmod(minutes, 60)
     sign = "-" if duration < timedelta() else ""
@@ -67,7 +67,7 @@ _PARTS_OF_A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
 def elapsed_number(number: int, unit: str) -> str:
-    """So many `s`, `ms`, `us` or `ns` as an elapsed time, with all its digits."""
+    """A number of `s`, `ms`, `us` or `ns` as an elapsed time, with all digits."""
     per_second = _PARTS_OF_A_SECOND[unit]
     seconds, part = divmod(abs(number), per_second)
     text = ("-" if number < 0 else "") + elapsed_text(timedelta(seconds=seconds))
@@ -76,15 +76,15 @@ def elapsed_number(number: int, unit: str) -> str:
 
 
 class _Form(NamedTuple):
-    """Of numbers of one width.
+    """The format of numbers of one width.
 
     Attributes:
         layout: how `struct` packs them.
-        always_held: so many digits survive, whatever they are: fewer need not be tried.
-        always_enough: digits that tell every number from its neighbours.
-        smallest_normal: a number below it holds fewer digits.
-        aside: takes a power of two, times this, into the wider gap between it and its neighbours,
-            which lies away from zero.
+        always_held: a decimal with this many digits always survives, so fewer are not tried.
+        always_enough: with this many digits, every number differs from its neighbours.
+        smallest_normal: numbers below this hold fewer digits.
+        aside: a factor that moves a power of two into the wider of the gaps beside it, which is the
+            one away from zero.
     """
 
     layout: struct.Struct
@@ -101,11 +101,11 @@ _FORMS = {
 
 
 def shortest_decimal(number: float, bits: Literal[16, 32]) -> float:
-    """The number of 64 bits with the fewest digits that rounds to this narrow one: 19.99.
+    """The 64-bit number with the fewest digits that rounds to this narrow number, such as 19.99.
 
     Args:
-        number: one that `bits` bits hold exactly; NaN and infinity stay.
-        bits: of the narrow number.
+        number: a number that `bits` bits hold exactly; NaN and infinity stay as they are.
+        bits: the width of the narrow number.
     """
     if not math.isfinite(number):
         return number

@@ -40,13 +40,13 @@ from doubleword_batch.sources.xlsx_parts import (
 )
 
 MAX_BYTES = 64 << 20
-"""Bytes of the largest workbook of these kinds, which is read whole."""
+"""Bytes of the largest workbook of these kinds, which is read as a whole."""
 
 OtherKind = Literal["xls", "xlsb", "ods"]
 
 _SAVE = "Open it in a spreadsheet and save it as .xlsx, or as CSV UTF-8."
-_ENCRYPTED = "EncryptedPackage".encode("utf-16-le")  # the stream in which Office hides an .xlsx
-# A workbook's first record, perhaps one about protection, and the one that asks for a password.
+_ENCRYPTED = "EncryptedPackage".encode("utf-16-le")  # where Office hides an .xlsx
+# A workbook's first record, perhaps a record about protection, and the record for a password.
 _ASKS = re.compile(
     rb"\x09\x08(?:\x10\0\0\x06\x05\0.{12}|\x08\0\0\x05\x05\0.{4})(?:\x86\0\0\0)?\x2f\0[\x04-\xff]",
     re.DOTALL,
@@ -56,8 +56,8 @@ _ASKS = re.compile(
 class OtherWorkbookSource(SheetSource):
     """Rows of a worksheet of an `.xls`, `.xlsb` or `.ods` file.
 
-    Whole numbers are integers, since `.xls` and `.ods` do not tell them from others. A cell with an
-    error is empty in `.xls` and `.xlsb`.
+    Numbers without a fraction become integers, since `.xls` and `.ods` have only one kind of
+    number. A cell with an error is empty in `.xls` and `.xlsb`.
 
     Raises:
         ConfigError: code `no_extra`.
@@ -134,7 +134,7 @@ def _too_large(path: Path, what: str) -> InputError:
 
 
 class XlsxSource(SheetSource):
-    """Rows of a worksheet of an `.xlsx` file; an error such as `#N/A` stays its text."""
+    """Rows of a worksheet of an `.xlsx` file; an error such as `#N/A` is read as text."""
 
     kind = "xlsx"
 
@@ -177,7 +177,7 @@ class XlsxSource(SheetSource):
         self.note_hidden(reader.hidden_rows, reader.hidden_columns)
 
     def _filled(self, cells: Cells, strings: SharedStrings, line: int) -> Cells:
-        """The cells that are not empty; shared strings are looked up late, as they repeat."""
+        """The cells that are not empty; shared strings are looked up only now, as they repeat."""
         filled: Cells = {}
         left = MAX_RECORD_BYTES
         for column, cell in cells.items():

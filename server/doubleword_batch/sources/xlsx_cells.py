@@ -1,4 +1,4 @@
-"""The cells of a worksheet's rows: where they lie, and their values."""
+"""The cells of a worksheet's rows: their positions and values."""
 
 import re
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001  # sheets have no time zone
 EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001  # the same
 
 _DAY_SECONDS = 86_400
-_LEAP_DAY_OF_1900 = 60  # never was, but is counted: the days before it are one behind
+_LEAP_DAY_OF_1900 = 60  # never existed, but Excel counts it, so days before it are one off
 _FALSE = frozenset({"0", "false"})
 _DIGITS = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"\s*[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\s*")
@@ -24,7 +24,7 @@ Cells = dict[int, Any]
 
 _ELAPSED_FORMATS = frozenset({46})
 _DATE_FORMATS = frozenset({*range(14, 23), *range(27, 37), 45, 47, *range(50, 59)})
-_TIME_FORMATS = frozenset({*range(18, 22), *range(32, 36), 45, 47})  # of those, without a day
+_TIME_FORMATS = frozenset({*range(18, 22), *range(32, 36), 45, 47})  # without a day
 _LITERAL = re.compile(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]')
 _ELAPSED_CODE = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)
 _DATE_CODE = re.compile(r"[dmyhs]", re.IGNORECASE)
@@ -36,24 +36,24 @@ _ROW = re.compile(r"[^0-9]")
 
 
 class SharedStringRef(NamedTuple):
-    """The text of a cell is the shared string with this number."""
+    """A cell whose text is the shared string with this number."""
 
     number: int
 
 
 class UnreadableCell(NamedTuple):
-    """A cell that says nothing that can be read; only its row is lost."""
+    """A cell that cannot be read; only its row is lost."""
 
     reason: str
 
 
 class CellStyles(NamedTuple):
-    """Numbers of the cell styles that show a date or a time of day, and an elapsed time.
+    """The numbers of the cell styles that show dates and times.
 
     Attributes:
-        dates: those that show a date, a time of day, or both.
-        elapsed: those that show an elapsed time.
-        times: those of the dates that show a time of day alone.
+        dates: styles that show a date, a time of day, or both.
+        elapsed: styles that show an elapsed time.
+        times: styles among `dates` that show only a time of day.
     """
 
     dates: frozenset[int]
@@ -62,7 +62,7 @@ class CellStyles(NamedTuple):
 
 
 def cell_styles(elements: Iterable[tuple[str, dict[str, str]]]) -> CellStyles:
-    """The cell styles whose numbers are dates, times or durations, by a workbook's formats."""
+    """The cell styles that show dates, times or durations, by a workbook's number formats."""
     codes: dict[int, str] = {}
     formats: list[int] = []
     for name, attributes in elements:
@@ -72,8 +72,8 @@ def cell_styles(elements: Iterable[tuple[str, dict[str, str]]]) -> CellStyles:
             code = attributes.get("formatCode", "")[:_MAX_FORMAT_CODE]
             codes[int(attributes["numFmtId"])] = code
         else:
-            formats.clear()  # cellXfs come after cellStyleXfs, and are those that cells use
-    own = codes.keys()  # some writers give a number of Excel's a format of their own
+            formats.clear()  # cellXfs, which cells use, come after cellStyleXfs
+    own = codes.keys()  # some writers redefine Excel's built-in format numbers
     elapsed = {n for n, code in codes.items() if _is_elapsed(code)} | _ELAPSED_FORMATS - own
     dates = {n for n, code in codes.items() if _is_date(code)} | _DATE_FORMATS - own
     times = {n for n, code in codes.items() if not _has_day(code)} | _TIME_FORMATS - own
@@ -95,20 +95,20 @@ def _is_date(code: str) -> bool:
 
 
 def _has_day(code: str) -> bool:
-    """Whether a code shows a day, month or year: `m` beside hours or seconds is minutes."""
+    """Whether a format code shows a day, month or year; `m` next to hours or seconds is minutes."""
     letters = set(_LITERAL.sub("", code.partition(";")[0]).lower())
     return bool(letters & set("dy")) or ("m" in letters and not letters & set("hs"))
 
 
 class SheetReader(PartReader[tuple[int, Cells]]):
-    """Makes (line, cells) of every row with a cell in it."""
+    """Makes (line, cells) for every row that has a cell."""
 
     def __init__(self, styles: CellStyles, epoch: datetime, header_line: int) -> None:
         super().__init__()
-        self.formulas: list[str] = []  # the first cells with a formula and no value
+        self.formulas: list[str] = []  # the first cells with a formula but no value
         self.more_formulas = 0
-        self.merged_rows = 0  # ranges below the header that span rows
-        self.hidden_rows = 0  # below the header, with a cell in them
+        self.merged_rows = 0  # ranges below the header that span several rows
+        self.hidden_rows = 0  # hidden rows below the header that have a cell
         self.hidden_columns: list[tuple[int, int]] = []  # first and last, from 0
         self._is_hidden = False  # the current row
         self._header_line = header_line
@@ -152,7 +152,7 @@ class SheetReader(PartReader[tuple[int, Cells]]):
         """A cell or a row is whole."""
         if name == "c":
             text = self._stored + self.take_text()
-            if self._inline is not None:  # some write both, as a text and as an unused number
+            if self._inline is not None:  # some writers write both, the text and an unused number
                 text = self._inline if self._kind == "inlineStr" else text or self._inline
                 self._stored, self._inline = "", None
             if self._has_formula and not text and self._kind != "str":
@@ -201,7 +201,7 @@ class SheetReader(PartReader[tuple[int, Cells]]):
         return self._number(text)
 
     def _iso_date(self, text: str) -> str:
-        """A date that is written as one, in the form of those that are numbers."""
+        """A date that is stored as an ISO text, in the form of dates that are stored as numbers."""
         try:
             moment = datetime.fromisoformat(text).replace(tzinfo=None)
         except ValueError:
@@ -216,7 +216,7 @@ class SheetReader(PartReader[tuple[int, Cells]]):
 
     def _number(self, text: str) -> Any:
         number = float(text) if _NUMBER.fullmatch(text) else nan
-        if not isfinite(number):  # 1e400, which no JSON can hold, or no number at all
+        if not isfinite(number):  # 1e400, which JSON cannot hold, or not a number
             return text
         shown = None
         if self._style in self._styles.dates:
@@ -230,9 +230,9 @@ class SheetReader(PartReader[tuple[int, Cells]]):
 
 
 def _date(days: float, epoch: datetime, *, is_time: bool) -> str | None:
-    """The ISO 8601 form of a date, a date with a time, or a time of day; None beyond year 9999.
+    """The ISO 8601 form of a date, a date with a time, or a time of day; None after year 9999.
 
-    Day 0 is a day where dates count from 1904; elsewhere Excel calls it January 0, 1900.
+    If dates count from 1904, day 0 is a real day; else Excel calls it January 0, 1900.
     """
     is_leap_day = epoch == EPOCH and int(days) == _LEAP_DAY_OF_1900
     if epoch == EPOCH and 1 <= days < _LEAP_DAY_OF_1900:
@@ -242,7 +242,7 @@ def _date(days: float, epoch: datetime, *, is_time: bool) -> str | None:
     except (OverflowError, ValueError):
         return None
     text = _moment_text(moment, days, epoch, is_time=is_time)
-    if is_leap_day:  # which Excel shows, and no calendar has
+    if is_leap_day:  # Excel shows it, but no calendar has it
         text = text.replace("1900-02-28", "1900-02-29")
     return text
 
@@ -264,7 +264,7 @@ def column_number(place: str) -> int:
     """The column of a cell such as `B7`, from 0.
 
     Raises:
-        ValueError: there is no such cell.
+        ValueError: it is not the name of a cell.
     """
     found = _COLUMN.fullmatch(place) or _COLUMN.fullmatch(place.upper().replace("$", ""))
     number = 0
@@ -276,7 +276,7 @@ def column_number(place: str) -> int:
 
 
 def column_letters(column: int) -> str:
-    """The letters of a column."""
+    """The letters of a column, counted from 0."""
     letters, number = "", column + 1
     while number:
         number, letter = divmod(number - 1, 26)
@@ -285,7 +285,7 @@ def column_letters(column: int) -> str:
 
 
 def range_of(ref: str) -> tuple[int, int, int, int, bool]:
-    """(top, left, bottom, right) of a range, rows from 1 and columns from 0; more than a row?"""
+    """(top, left, bottom, right, whether it spans rows) of a range; rows from 1, columns from 0."""
     first, _, last = ref.partition(":")
     left, right = sorted((column_number(first), column_number(last or first)))
     top, bottom = sorted(int(_ROW.sub("", place)[:9] or 0) for place in (first, last or first))
@@ -293,14 +293,14 @@ def range_of(ref: str) -> tuple[int, int, int, int, bool]:
 
 
 class MergedRanges:
-    """Merged ranges, whose first value goes into their other cells, row by row."""
+    """Merged ranges; their first value is copied to their other cells, row by row."""
 
     def __init__(self, ranges: Iterable[str]) -> None:
         self._waiting = sorted((range_of(ref) for ref in ranges), reverse=True)
         self._open: list[tuple[tuple[int, int, int, int, bool], Any]] = []
 
     def fill(self, line: int, cells: dict[int, Any]) -> None:
-        """Complete a row that has a value of its own; rows come in order.
+        """Fill the merged cells of a row that has a value; rows come in order.
 
         Raises:
             ValueError: ranges overlap.

@@ -1,7 +1,7 @@
-"""The parts of a workbook, streamed and bounded: it may come from an attacker.
+"""Reads the parts of a workbook, streamed and limited, as it may come from an attacker.
 
-The size of a decompressed part, the depth of its XML and the length of a tag or a text are limited;
-a document type is refused, and entities with it.
+The size of a decompressed part, the depth of its XML and the length of a tag or text are limited. A
+document type, and with it entities, is refused.
 """
 
 import re
@@ -29,17 +29,17 @@ MAX_SHARED_STRINGS = 4 << 20
 """Shared strings of a workbook: four columns of distinct texts in the longest possible sheet."""
 
 MAX_SHARED_STRINGS_RATIO = 50
-"""Bytes that one compressed byte of them may become: distinct texts compress badly."""
+"""The most bytes that one compressed byte of them may become; distinct texts compress badly."""
 
 TRUE = frozenset({"1", "true"})
-"""How XML of Excel says yes."""
+"""How Excel's XML writes true."""
 
 _MAX_MERGED_RANGES = 200_000
 _SMALL_PART_BYTES = 16 << 20
 _BLOCK_BYTES = 1 << 16
 _MAX_TAG_BYTES = 1 << 20
-_MAX_DEPTH = 64  # a text inside a cell lies at 8
-_MAX_NAMES_LENGTH = 1 << 18  # of all that differ: the parser keeps them to the end
+_MAX_DEPTH = 64  # a text inside a cell has depth 8
+_MAX_NAMES_LENGTH = 1 << 18  # all distinct names together, as the parser keeps them to the end
 
 _ESCAPE = re.compile(r"_x((?![dD][89a-fA-F])[0-9A-Fa-f]{4})_")  # no half characters
 
@@ -47,10 +47,10 @@ _T = TypeVar("_T")
 
 
 class PartReader(Generic[_T]):
-    """Receives the elements of a part and puts what it makes of them into `made`.
+    """Receives the elements of a part and puts the objects it makes from them into `made`.
 
-    Names come without their namespace. The text of `v` and `t` elements is kept until `take_text`,
-    without phonetic readings (`rPh`).
+    Names have no namespace. The text of `v` and `t` elements, without phonetic readings (`rPh`), is
+    kept until `take_text`.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class PartReader(Generic[_T]):
 
     def parser(self) -> expat.XMLParserType:
         """An XML parser that feeds this reader."""
-        # Resolving namespaces would write them out with every name: 50 KB could fill the memory.
+        # Resolving namespaces would repeat them in every name, so 50 KB could fill the memory.
         parser = expat.ParserCreate()
         parser.buffer_text = True
         parser.StartElementHandler = self._start
@@ -119,7 +119,7 @@ class PartReader(Generic[_T]):
 
 
 class Sheet(NamedTuple):
-    """A worksheet's name, whether it is shown, and where its XML lies in the zip of an `.xlsx`."""
+    """A worksheet's name, whether it is visible, and where its XML is in the zip of an `.xlsx`."""
 
     name: str
     is_visible: bool = True
@@ -127,7 +127,7 @@ class Sheet(NamedTuple):
 
 
 class SharedStrings:
-    """Shared strings by index: one block of UTF-8 and where each string ends."""
+    """Shared strings by index, stored as one block of UTF-8 and the end of each string."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._block = bytearray()
@@ -137,7 +137,7 @@ class SharedStrings:
             self._ends.append(len(self._block))
 
     def get(self, index: int) -> str | None:
-        """The string with this number, None if there is none."""
+        """The string with this number; None if there is none."""
         if not 0 <= index < len(self._ends) - 1:
             return None
         return self._block[self._ends[index] : self._ends[index + 1]].decode()
@@ -146,16 +146,16 @@ class SharedStrings:
 class Workbook:
     """An open workbook; `open_workbook` opens and closes it.
 
-    Parts are found by their relationships (Open Packaging Conventions), or under the names that
-    Excel gives them. Backslashes in names are read as slashes.
+    Parts are found by their relationships (Open Packaging Conventions), or by the names that Excel
+    gives them. Backslashes in names are read as slashes.
 
     Attributes:
         sheets: its worksheets, in order.
-        other_kind: which workbook it is if it is not an `.xlsx`; it has no sheets then.
+        other_kind: the kind of workbook if it is not an `.xlsx`; then it has no sheets.
         counts_from_1904: whether dates count from 1904, as on old Macs.
 
     Raises:
-        InputError: code `unsupported_kind`, and those of `open_workbook`.
+        InputError: code `unsupported_kind`, or as `open_workbook`.
     """
 
     def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
@@ -190,7 +190,7 @@ class Workbook:
     def read(
         self, part: str, reader: PartReader[_T], max_bytes: int, max_ratio: int = MAX_RATIO
     ) -> Generator[_T]:
-        """What a reader makes of a part, piece by piece; nothing if there is no such part.
+        """The objects that a reader makes from a part, one by one; none if there is no such part.
 
         Raises:
             InputError: code `source_too_large`.
@@ -214,10 +214,10 @@ class Workbook:
         yield from reader.made
 
     def part_of(self, name: str) -> str:
-        """The part of the worksheet with this name, the first if there are several.
+        """The part of the worksheet with this name, or of the first if there are several.
 
         Raises:
-            LookupError: there is none any more.
+            LookupError: the worksheet is gone.
         """
         for sheet in self.sheets:
             if sheet.name == name:
@@ -248,7 +248,7 @@ class Workbook:
         )
 
     def style_elements(self) -> Iterator[tuple[str, dict[str, str]]]:
-        """(name, attributes) of the number formats and of the styles that use them, in order."""
+        """(name, attributes) of the number formats and the styles that use them, in order."""
         return self._elements(self._related["styles"], "numFmt", "cellStyleXfs", "cellXfs", "xf")
 
     def _sheets(self, main: str) -> Iterator[Sheet]:
@@ -256,7 +256,7 @@ class Workbook:
             if name == "workbookPr":
                 self.counts_from_1904 |= attributes.get("date1904") in TRUE
             else:
-                # by its ending: the prefix is the writer's own
+                # by its ending, as the prefix depends on the writer
                 link = next((v for k, v in attributes.items() if k.endswith(":id")), "")
                 part = self._related.get(link, "")
                 if part in self._parts:
@@ -264,7 +264,7 @@ class Workbook:
                     yield Sheet(attributes.get("name", ""), is_visible, part)
 
     def _targets(self, part: str, folder: str) -> dict[str, str]:
-        """The targets of a part's relationships: worksheets by id, all others by type."""
+        """The targets of a part's relationships: worksheets by id, others by type."""
         targets: dict[str, str] = {}
         for _, link in self._elements(_part_name(part), "Relationship"):
             target = _part_name(join("/", folder, link.get("Target", "").replace("\\", "/")))
@@ -294,7 +294,7 @@ class Workbook:
 
 @contextmanager
 def open_workbook(path: Path) -> Generator[Workbook]:
-    """Open a workbook and close it on leaving; any fault in it is one clear error.
+    """Open a workbook and close it on leaving; any fault in it becomes an `InputError`.
 
     Raises:
         InputError: code `damaged_file`, `source_too_large` or `unsupported_kind`.
@@ -326,12 +326,12 @@ def encrypted(path: Path) -> InputError:
 
 
 def unescaped(text: str) -> str:
-    """A text with escapes such as `_x000D_` replaced by the characters that XML cannot hold."""
+    """A text with escapes such as `_x000D_` replaced by the characters they stand for."""
     return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
 
 
 class _AttributeReader(PartReader[tuple[str, dict[str, str]]]):
-    """Makes (name, attributes) of the elements with these names."""
+    """Makes (name, attributes) for each element with one of these names."""
 
     def __init__(self, names: Iterable[str]) -> None:
         super().__init__()
@@ -343,7 +343,7 @@ class _AttributeReader(PartReader[tuple[str, dict[str, str]]]):
 
 
 class _SharedStringReader(PartReader[str]):
-    """Makes the text of each `si`, plain or in runs."""
+    """Makes the text of each `si` element, whether plain or in runs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -358,7 +358,7 @@ class _SharedStringReader(PartReader[str]):
 
 
 def _part_name(name: str) -> str:
-    """A part's name for comparison: lower case, relative to the root of the zip."""
+    """A part's name for comparison: in lower case, relative to the root of the zip."""
     return normpath(join("/", name.replace("\\", "/"))).lstrip("/").lower()
 
 
