@@ -218,7 +218,7 @@ def _readable(columns: dict[str, Any]) -> dict[str, Any]:
     arguments = shown.get("tool_arguments")
     if isinstance(arguments, dict):
         names = {TOOL_ARGUMENT + name for name in cast("dict[str, Any]", arguments)}
-        if names and names <= columns.keys():  # each of them stands in a column of its own
+        if names and names <= columns.keys():  # each of them has its own column
             del shown["tool_arguments"]
     return shown
 

@@ -115,10 +115,10 @@ class RequestKeys:
 
 
 def plain_body(fields: dict[str, Any]) -> bytes | None:
-    """Fields of plain JSON as a compact body in their order; None where anything else is in them.
+    """Fields that hold only JSON values as a compact body, in their order; None for others.
 
-    The encoder also takes what JSON has no type for, such as dates, bytes and NaN: what it wrote is
-    read again, and has to be what was given.
+    The encoder also takes values for which JSON has no type, such as dates, bytes and NaN. So what
+    it wrote is read again, and has to be equal to the fields.
 
     Returns:
         A `CanonicalBody`, unless a field is null or a number is a float without a fraction.

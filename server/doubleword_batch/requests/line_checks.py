@@ -290,7 +290,7 @@ class _PromptContent(_Content, Protocol):
 
 
 class _TextMessage(msgspec.Struct, forbid_unknown_fields=True):
-    """A message of text alone."""
+    """A message that holds only text."""
 
     role: str
     content: str | None = None

@@ -250,7 +250,7 @@ class DialectRecords(CsvRecords):
         return None if end is None else _Field(text, end, is_last=True)
 
     def _is_cut(self, at: int) -> bool:
-        """Whether part of a delimiter may be at the end of the buffer."""
+        """Whether the buffer may end within a delimiter that begins here."""
         return len(self._buffer) - at < len(self._delimiter) and not self._ended
 
     def _closing_quote(self, opening: int) -> int | None:

@@ -174,7 +174,7 @@ class CsvSource(Source):
         self._kept = kept if empty else []
 
     def _as_wide_as_rows(self, records: list[RawRecord]) -> list[str]:
-        """The header's cells, with one more or one less if the rows' widths call for it."""
+        """The header's cells, with an empty cell added, or some dropped, to fit the rows."""
         header, *rows = (list(record.cells) for record in records)
         rows = [row for row in rows if row and not _is_blank_line(row)]
         width = len(rows[0]) if rows else len(header)
@@ -352,6 +352,6 @@ def _has_value(record: RawRecord) -> bool:
 
 
 def _are_even(records: list[RawRecord]) -> bool:
-    """Whether the records after a header are as wide as the header, and that is more than one."""
+    """Whether records, from the header on, all have the same width, and it is more than one."""
     widths = {len(record.cells) for record in records}
     return len(widths) == 1 and widths != {1}

@@ -1,1 +1,1 @@
-"""A cheap model first: a sample of a strong model's answers decides which of its answers stay."""
+"""A cheap model first: a sample of a strong model's answers decides which cheap answers stay."""

@@ -166,7 +166,7 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
         """,
     ),
     (
-        # Nearly half of what it cost to remember a call; without it, to drop a job reads all of
+        # Nearly half of what it cost to remember a call; without it, dropping a job reads all of
         # them, which happens only to calls of which nothing was run.
         "2026-11-remembered-by-key-only",
         "DROP INDEX remembered_by_job;",
@@ -216,7 +216,7 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
         """,
     ),
     (
-        # Of the whole source, also where a job is made of its first rows (a pilot).
+        # Rows of the whole source, even if a job is made from its first rows (a pilot).
         "2026-11-source-rows",
         "ALTER TABLE jobs ADD COLUMN source_rows INTEGER;",
     ),
@@ -357,7 +357,7 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
         "ALTER TABLE batch_runs ADD COLUMN short_since REAL;  -- NULL where no line is lacking",
     ),
     (
-        # What a call allowed holds for what of its job is sent later, too.
+        # A call's cap also holds for those parts of its job that are sent later.
         "2026-11-caps-of-calls",
         "ALTER TABLE jobs ADD COLUMN max_cost_usd TEXT;",
     ),

@@ -11,7 +11,7 @@ from doubleword_batch.provider_errors import read_failure_reason
 _log = logging.getLogger(__name__)
 
 _OK, _FIRST_ERROR, _LAST, _BAD_GATEWAY = 200, 400, 599, 502
-_ANSWERS = frozenset({"choices", "output", "data"})  # which say that a body is one, beside errors
+_ANSWERS = frozenset({"choices", "output", "data"})  # a body with one is an answer despite an error
 _MOST_DIGITS = 4_000
 
 

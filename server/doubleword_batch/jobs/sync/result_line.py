@@ -223,9 +223,9 @@ def body_object(body: Any) -> dict[str, Any]:
     found, inner = object_of(begin), next(iter(list_of(begin)), None)
     is_single = len(elements) == 1
     if (elements and all(map(is_vector, elements))) or (is_single and is_vector(inner)):
-        return {"data": elements}  # the single one has a vector for each of its tokens
+        return {"data": elements}  # a single element has a vector for each token
     inner = object_of(inner)
-    if is_single and not _OF_A_LIST.isdisjoint(inner):  # of one input, in a list for each
+    if is_single and not _OF_A_LIST.isdisjoint(inner):  # results of a single input, in a list
         return {"results": begin}
     is_sparse = bool(inner)
     if is_sparse or (found and not is_single and _OF_A_BODY.isdisjoint(found)):
