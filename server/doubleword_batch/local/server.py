@@ -34,6 +34,7 @@ _START_SECONDS = 60
 _STOP_SECONDS = 5
 _LAST_ANSWERS_SECONDS = 1
 _CLOSE_SECONDS = 2
+_TURNS_OF_AN_ACCEPT = 5  # of the loop, until an accepted socket is a connection
 _KEEP_ALIVE_SECONDS = 60  # longer than clients do, so that no request meets a closing connection
 _LISTEN_BACKLOG = 128
 _FOLLOW_SECONDS = 0.2
@@ -161,6 +162,7 @@ class LocalServer:
             # answered.
             ready.set_result(None)
             await self._web.serve(sockets=[listener])
+            await _hang_up(self._web)
 
 
 class FollowedServer:
@@ -273,6 +275,17 @@ def serve(config: LocalConfig, on_ready: Callable[[discovery.RunningServer], Non
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+async def _hang_up(web: "uvicorn.Server") -> None:
+    """Close the connections that came while it stopped.
+
+    The web server leaves them open, and in a process that goes on, their clients would wait.
+    """
+    for _ in range(_TURNS_OF_AN_ACCEPT):
+        await asyncio.sleep(0)
+    for connection in list(web.server_state.connections):
+        connection.transport.abort()
 
 
 async def _close_executor(executor: Executor) -> None:
