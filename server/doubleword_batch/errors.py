@@ -91,6 +91,10 @@ class DoublewordBatchError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied, and taken to another process, with all that it says."""
+        return _restored, (type(self), self.args, vars(self))
+
 
 class InputError(DoublewordBatchError):
     """The arguments or the data cannot be used; nothing was changed."""
@@ -226,6 +230,14 @@ class StoreError(DoublewordBatchError):
     """The state directory cannot be used in its current state."""
 
     default_code = "store"
+
+
+def _restored(
+    kind: type[DoublewordBatchError], args: tuple[Any, ...], fields: dict[str, Any]
+) -> DoublewordBatchError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(fields)
+    return error
 
 
 def quote_untrusted(text: str, limit: int = _QUOTED_CHARACTERS) -> str:

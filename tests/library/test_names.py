@@ -64,3 +64,19 @@ def test_every_type_in_a_public_signature_of_ours_is_importable_from_the_root():
                 for annotation in getattr(value, "__annotations__", {}).values():
                     named |= set(re.findall(r"\w+", str(annotation)))
     assert (named & ours) - internal <= set(doubleword_batch.__all__)
+
+
+def test_the_names_can_be_looked_at_where_openai_is_not_installed():
+    program = (
+        "import sys; sys.modules['openai'] = None\n"
+        "import inspect, pydoc, doubleword_batch\n"
+        "from doubleword_batch import *\n"
+        "inspect.getmembers(doubleword_batch)\n"
+        "assert 'class Jobs(' in pydoc.plain(pydoc.render_doc(doubleword_batch))\n"
+        "try: doubleword_batch.BatchOpenAI(api_key='x')\n"
+        "except ConfigError as error: print(error.code, error.message)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.stdout.startswith("no_extra BatchOpenAI needs the package openai"), ended.stderr

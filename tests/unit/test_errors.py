@@ -1,19 +1,27 @@
 """Errors that say what to do, and text of others that stays a quotation."""
 
+import copy
 import inspect
+import pickle
+from decimal import Decimal
 
 import pytest
 
 from doubleword_batch import errors
+from doubleword_batch.batch_openai import CallTimeoutError
 from doubleword_batch.errors import (
     ApiError,
     DoublewordBatchError,
     InputError,
+    Next,
     RateLimitedError,
+    RejectedError,
     ServerError,
     TransportError,
     quote_untrusted,
 )
+from doubleword_batch.jobs.approvals import ApprovalError
+from doubleword_batch.jobs.store.approvals import Approval
 
 
 def test_a_quotation_is_one_line_between_its_own_marks():
@@ -74,3 +82,26 @@ def test_every_error_that_is_raised_has_a_code_of_its_own_and_all_stand_in_the_t
     for kind in tree:
         assert kind.__name__ in (errors.__doc__ or "")
     assert issubclass(RateLimitedError, ApiError)
+
+
+ERRORS = [
+    InputError("a", hint="b", code="c", next=Next("list", {"kind": "jobs"}), details={"line": 1}),
+    RateLimitedError("a", retry_after_seconds=5.0, request_id="r"),
+    RejectedError("a", status=400, hint="b"),
+    TransportError("a", may_have_happened=True),
+    ApprovalError(
+        Approval("q", "reviews-7f3a", None, {"w": Decimal(2)}, 1, Decimal(2), "24h", 0.0),
+        1,
+        is_declined=False,
+    ),
+    CallTimeoutError(InputError("a", hint="b"), None),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_an_error_is_the_same_in_another_process_and_as_a_copy(error):
+    """A pool of processes would wait for ever for an error that cannot be made again."""
+    for again in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):  # noqa: S301  # ours
+        assert type(again) is type(error)
+        assert (str(again), again.args, repr(again)) == (str(error), error.args, repr(error))
+        assert vars(again) == vars(error)

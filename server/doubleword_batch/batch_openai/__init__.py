@@ -13,17 +13,35 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from doubleword_batch.batch_openai.client import BatchOpenAI
     from doubleword_batch.batch_openai.errors import BatchCallError, CallTimeoutError
+    from doubleword_batch.errors import ConfigError
 
 __all__ = ["BatchCallError", "BatchOpenAI", "CallTimeoutError"]
+
+
+class _WithoutOpenAI:
+    """`BatchOpenAI` where `openai` is not installed: `dir`, `help` and `import *` work there, too.
+
+    Raises:
+        ConfigError: code `no_extra`; its hint says how to install it.
+    """
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        raise _missing_openai()
+
+
+def _missing_openai() -> "ConfigError":
+    from doubleword_batch.extra_packages import missing_extra
+
+    return missing_extra("BatchOpenAI", "openai")
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if find_spec("openai") is None:
-        from doubleword_batch.extra_packages import missing_extra
-
-        raise missing_extra("BatchOpenAI", "openai")
+        if name == "BatchOpenAI":
+            return _WithoutOpenAI
+        raise _missing_openai()
     from doubleword_batch.batch_openai import client, errors
 
     return getattr(client if name == "BatchOpenAI" else errors, name)
