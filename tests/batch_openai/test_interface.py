@@ -137,6 +137,25 @@ async def test_streamed_tool_calls_keep_their_arguments_and_every_choice_its_own
     assert all(call.name == "look_up" and "city" in call.arguments for call in calls.values())
 
 
+class Unsure(SimulateExecutor):
+    async def run(self, request):
+        answer = await super().run(request)
+        answer.body["choices"][0]["logprobs"] = {
+            "content": [{"token": "a", "logprob": -0.5, "bytes": None, "top_logprobs": []}],
+            "refusal": None,
+        }
+        return answer
+
+
+async def test_the_log_probabilities_of_an_answer_are_in_its_stream(faulty):
+    with faulty(executor=Unsure()):
+        async with quick() as client:
+            stream = await chat_call(client, "how sure", logprobs=True, stream=True)
+            chunks = [chunk async for chunk in stream]
+    (token,) = chunks[0].choices[0].logprobs.content
+    assert (token.token, token.logprob) == ("a", -0.5)
+
+
 class TwoCalls(SimulateExecutor):
     async def run(self, request):
         answer = await super().run(request)
@@ -185,6 +204,8 @@ async def test_what_cannot_be_batched_is_refused_with_an_alternative(client):
         client.responses.create(model="m", input="x", background=True),
         chat_call(client, "a", extra_query={"v": 1}),
         chat_call(client, "a", extra_headers={"OpenAI-Beta": "x"}),
+        client.post("/chat/completions", cast_to=object, body={}, files={"a": b"a picture"}),
+        client.post("/chat/completions", cast_to=object, body=["no", "object"]),
     ):
         with pytest.raises(BatchCallError, match="cannot run in a batch") as caught:
             await call

@@ -10,6 +10,7 @@ from anyio import fail_after, to_thread
 
 from batch_openai.conftest import DEADLINE_SECONDS, chat_call, started
 from batch_openai.test_interface import TOOL
+from doubleword_batch.batch_openai import proxy as proxy_module
 from doubleword_batch.batch_openai.batcher import BatchingOptions
 from doubleword_batch.batch_openai.credentials import resolve_settings
 from doubleword_batch.batch_openai.proxy import proxy_running
@@ -140,6 +141,19 @@ async def test_bad_input_is_answered_with_400_in_openai_s_shape(http, content, c
     assert answer.headers["x-should-retry"] == "false"
 
 
+async def test_a_body_that_is_too_large_is_refused_before_all_of_it_is_read(http, monkeypatch):
+    monkeypatch.setattr(proxy_module, "_MAX_BODY_BYTES", 1_000)
+
+    async def endless():
+        for _ in range(10_000):
+            yield b"x" * 1_000
+
+    answer = await http.post("/responses", content=endless())
+    assert answer.status_code == 413
+    assert answer.json()["error"]["code"] == "request_too_large"
+    assert "larger than 1000 bytes" in answer.json()["error"]["message"]
+
+
 async def test_a_body_that_breaks_off_is_not_reported_as_a_fault_of_the_proxy(proxy, http, caplog):
     """Any program could fill the terminal of the proxy's owner with it."""
     port = int(proxy.base_url.rpartition(":")[2].removesuffix("/v1"))
@@ -162,6 +176,7 @@ async def test_other_paths_name_the_endpoints(http):
     "headers",
     [
         {"Host": "evil.example"},
+        {"Host": "[::1"},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
         {"Sec-Fetch-Site": "cross-site"},

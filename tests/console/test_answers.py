@@ -104,6 +104,19 @@ def test_a_column_that_is_not_there_is_a_sentence(browser, reviews):
         assert "no such column" in page.text
 
 
+@pytest.mark.parametrize(
+    ("page", "query", "words"),
+    [
+        ("answers", {"column": "id", "low": "a few"}, "That is not a number"),
+        ("download", {"format": "docx"}, "Tables are not written in that format."),
+    ],
+)
+def test_a_link_that_was_changed_by_hand_is_a_sentence(browser, reviews, page, query, words):
+    answer = browser.get(f"/jobs/{reviews}/{page}", params=query)
+    assert answer.status_code == 400
+    assert words in re.sub(r"\s*<[^>]*>\s*", " ", answer.text)
+
+
 def test_the_bars_of_a_histogram_filter_to_as_many_rows_as_they_say(browser, reviews):
     for column in ("product", "mood", "score", "id"):
         bars = browser.get(f"/jobs/{reviews}/histogram", params={"of": column}).text

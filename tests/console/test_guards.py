@@ -75,6 +75,7 @@ def test_a_cookie_ends_after_a_week(console, monkeypatch):
     [
         {"host": "evil.example"},
         {"host": "evil.example:80"},
+        {"host": "[::1"},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
         {"origin": "https://evil.example"},
@@ -102,6 +103,13 @@ def test_a_post_that_names_no_origin_is_refused(console, browser, reviews, path)
 @pytest.mark.parametrize("path", POSTS)
 def test_what_changes_something_is_not_a_get(browser, reviews, path):
     assert browser.get(filled(path, reviews)).status_code in {404, 405}
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_pages_are_read_and_posted_to_in_no_other_way(browser, reviews, method):
+    refused = browser.request(method, f"/jobs/{reviews}")
+    assert refused.status_code == 405
+    assert browser.get(f"/jobs/{reviews}").status_code == 200
 
 
 @pytest.mark.parametrize("path", PAGES)

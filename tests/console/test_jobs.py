@@ -10,6 +10,7 @@ import pytest
 
 from doubleword_batch import Jobs
 from doubleword_batch.jobs.find import find_job
+from doubleword_batch.library.views import JobViews
 from doubleword_batch.local import Faults, LocalConfig, LocalServer
 from doubleword_batch.local.executors.faults import Match, RequestFault
 from running_console import SCHEMA, WAIT_SECONDS, ended, finish, running, settings_of, write_reviews
@@ -143,6 +144,19 @@ def test_a_job_that_is_not_there_is_a_page_with_a_way_back(browser):
         missing = browser.get(path)
         assert missing.status_code == 404
         assert 'href="/"' in missing.text
+
+
+def test_a_bug_is_called_one_and_says_where_its_trace_is(browser, reviews, monkeypatch):
+    def broken(*_, **_options):
+        raise LookupError("what may be private")
+
+    monkeypatch.setattr(JobViews, "summary", broken)
+    answer = browser.get(f"/jobs/{reviews}")
+    assert answer.status_code == 500
+    assert "This is a bug: LookupError. The trace" in answer.text
+    assert "private" not in answer.text
+    monkeypatch.undo()
+    assert browser.get(f"/jobs/{reviews}").status_code == 200
 
 
 def test_a_job_of_another_provider_can_be_looked_at(console, browser, tmp_path):

@@ -116,6 +116,9 @@ def test_a_path_that_does_not_exist_is_a_sentence_beside_the_field(console, brow
     assert refused.status_code == 400
     assert 'value="nowhere.csv"' in refused.text
     assert "There is no file or folder" in refused.text
+    empty = console.post(browser, "/new/path", source=" ")
+    assert empty.status_code == 400
+    assert "No path was given" in empty.text
 
 
 def test_paths_follow_the_roots_where_a_person_listed_them(tmp_path):

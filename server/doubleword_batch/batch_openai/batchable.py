@@ -108,12 +108,6 @@ def _beyond_limits(call: Call, profile: Profile) -> InputError | None:
             hint="Shorten the messages, or send images by URL.",
             code="request_too_large",
         )
-    if call.endpoint not in profile.endpoints:
-        return InputError(
-            f"{profile.title_first} runs no batches for {call.endpoint}.",
-            hint=f"It accepts {', '.join(profile.endpoints)}.",
-            code="not_batchable",
-        )
     if not call.model:
         return InputError("The call names no model.", hint="Give model=.")
     max_inputs = profile.max_embedding_inputs
