@@ -34,11 +34,20 @@ def environment_without_keys(keeps: Callable[[str], object] = lambda _: False) -
     }
 
 
+def working_directory() -> Path:
+    """The working directory; a relative path if it has been deleted."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path()
+
+
 def program_in_path(name: str) -> str | None:
     """The absolute path of a program in PATH, never one from the working directory."""
     folders = [f for f in os.get_exec_path() if os.path.isabs(f)]  # noqa: PTH117  # texts
     found = shutil.which(name, path=os.pathsep.join(folders))
-    if found is None or Path(found).absolute().parent == Path.cwd():  # Windows looks there first
+    # Windows looks in the working directory first.
+    if found is None or Path(found).absolute().parent == working_directory():
         return None
     return str(Path(found).absolute())
 

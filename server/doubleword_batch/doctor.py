@@ -81,7 +81,8 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "roots",
             "wrong",
-            "none: the working directory contains the home folder, or belongs to the system",
+            "none: the working directory contains the home folder, belongs to the system or no "
+            "longer exists",
             "List the folders that agents may use in DOUBLEWORD_BATCH_ROOTS.",
         )
     else:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from doubleword_batch.atomic_files import check_writable, output_exists
+from doubleword_batch.child_environment import working_directory
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.open_files import is_link
 from doubleword_batch.path_text import (
@@ -57,7 +58,7 @@ class Roots:
         state_directory: Path | None = None,
         is_for_agent: bool = False,
     ) -> None:
-        self._base = Path.cwd() if not folders else folders[0]
+        self._base = folders[0] if folders else working_directory()
         self._folders = None if folders is None else tuple(f.resolve() for f in folders)
         self._shown = () if folders is None else tuple(str(f) for f in folders)
         named = (*(folders or ()), *(self._folders or ()))
@@ -79,7 +80,9 @@ class Roots:
         If the person at the command line may use every path, such a path may lead into the working
         directory and into `folder`, where the data is.
         """
-        folders = [self._base, folder] if self._folders is None else self._folders
+        folders = self._folders
+        if folders is None:
+            folders = [place for place in (self._base, folder) if place.is_absolute()]
         return self._like(folders, self._ours, is_for_agent=True)
 
     def _like(
@@ -224,7 +227,10 @@ class Roots:
 
     def absolute(self, path: str) -> Path:
         """Where a caller's path leads, relative to the first root; neither resolved nor checked."""
-        return Path(os.path.abspath(self._base / os.path.expanduser(path)))  # noqa: PTH100, PTH111  # links stay
+        full = self._base / os.path.expanduser(path)  # noqa: PTH111  # as in _inside
+        if not full.is_absolute():  # there is no working directory
+            return full
+        return Path(os.path.abspath(full))  # noqa: PTH100  # links stay
 
     def _refuse_as_target(self, resolved: Path, *, overwrite: bool) -> None:
         """Refuse a target that cannot or must not be written as a file."""
@@ -251,9 +257,12 @@ class Roots:
         try:
             resolved = (self._base / text).resolve()
         except (OSError, RuntimeError) as error:
+            is_gone = not self._base.is_absolute()
             raise InputError(
                 f"The path {quote_untrusted(text, 200)} cannot be resolved.",
-                hint=quote_untrusted(str(error)),
+                hint="The working directory no longer exists; give an absolute path."
+                if is_gone
+                else quote_untrusted(str(error)),
             ) from None
         check_is_utf8(str(resolved))  # its folders may have such names
         self._check_place(path, resolved, is_output=is_output)

@@ -55,9 +55,14 @@ def full_path(name: str, text: str) -> Path:
     """The absolute path that a text means, with `~` expanded."""
     try:
         return Path(text).expanduser().absolute()
-    except (OSError, RuntimeError):
+    except RuntimeError:
         raise ConfigError(
             f"{name} names a path whose home folder cannot be found.", hint="Write it out."
+        ) from None
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{name} names a relative path, and the working directory no longer exists.",
+            hint="Write the path out, or change to another folder.",
         ) from None
 
 

@@ -1,6 +1,13 @@
 """A job step by step, as a script runs it: the JSON of every step names the next."""
 
 import json
+import shlex
+import subprocess
+
+import pytest
+
+from cli.commands import SECONDS
+from processes import COMMAND
 
 
 def test_each_step_hands_the_job_to_the_next_until_the_table_is_there(shell):
@@ -77,6 +84,38 @@ def test_the_person_may_name_any_path_unless_folders_were_listed(shell):
     bound = shell.run(*arguments, DOUBLEWORD_BATCH_ROOTS=str(shell.folder / "inside"))
     assert bound.returncode == 3
     assert "outside the folders" in bound.stderr
+
+
+@pytest.mark.posix("a working directory that can be deleted")
+def test_where_the_working_directory_was_deleted_only_relative_paths_fail(shell):
+    """As it is for a shell, or an MCP server, whose worktree was removed."""
+    source, output = shell.folder / "rows.csv", shell.folder / "answers.csv"
+    gone = shell.folder / "gone"
+
+    def run(*arguments, **environment):
+        gone.mkdir()
+        command = shlex.join([*COMMAND, *arguments])
+        return subprocess.run(
+            ["sh", "-c", f"rmdir ../gone; exec {command}"],
+            cwd=gone,
+            env=shell.environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+
+    prompt = ("-p", "Say {{ text }}")
+    done = run("run", str(source), *prompt, "-o", str(output))
+    assert done.returncode == 0, done.stderr
+    again = run("run", "--locked", f"{output.with_suffix('')}.lock.json", "--overwrite")
+    assert again.returncode == 0, again.stderr
+    refused = run("create-file", "*.csv", *prompt)
+    assert refused.returncode == 3
+    assert "The working directory no longer exists; give an absolute path." in refused.stderr
+    home = run("list", DOUBLEWORD_BATCH_HOME="state")
+    assert home.returncode == 4
+    assert "DOUBLEWORD_BATCH_HOME names a relative path" in home.stderr
 
 
 def test_delete_asks_where_something_would_be_lost_and_doctor_says_how_large_it_is(shell):

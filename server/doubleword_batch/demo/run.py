@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio
 from rich.console import Console
 
+from doubleword_batch.child_environment import working_directory
 from doubleword_batch.demo.folder import DemoFolder, compare, prepare_folder
 from doubleword_batch.demo.host import with_host
 from doubleword_batch.demo.job import DemoJob, DemoResult
@@ -63,7 +64,7 @@ def run_demo(
     settings = Settings.from_environment(provider="local")
     if home is not None:
         settings = replace(settings, home=home.absolute())
-    folder = prepare_folder(Path.cwd())
+    folder = prepare_folder(working_directory())
     job = DemoJob(folder)
     with _ending_early(job, settings, limit_seconds):
         result = _run_job(job, settings, folder, time.monotonic() + limit_seconds)
