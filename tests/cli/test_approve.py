@@ -5,7 +5,6 @@ import json
 import anyio
 import pytest
 
-from cli.commands import Shell
 from cli.test_person import Person
 from doubleword_batch import Jobs
 from doubleword_batch.jobs.approvals import ApprovalError
@@ -14,15 +13,6 @@ from doubleword_batch.settings import Settings
 MODEL = "Qwen/Qwen3-14B-FP8"
 PROMPT = ("-p", "Say {{ text }}", "-m", MODEL, "--param", "max_tokens=200000")
 """Two rows of at most 200,000 tokens cost at most eight cents."""
-
-
-@pytest.fixture(scope="module")
-def hosted(tmp_path_factory):
-    """A folder whose provider costs money, where a person is asked above five cents."""
-    shell = Shell(tmp_path_factory.mktemp("hosted"))
-    shell.write("rows.csv", "text\ngood\nbad\n")
-    with shell.hosted(DOUBLEWORD_BATCH_ASK_ABOVE_USD="0.05"):
-        yield shell
 
 
 def refused(shell):

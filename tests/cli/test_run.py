@@ -1,7 +1,6 @@
 """`run`: one command from a table to a table."""
 
 import codecs
-import csv
 import json
 import os
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from doubleword_batch.local import Faults, LocalConfig, LocalServer
 from doubleword_batch.local.executors.faults import Match, RequestFault
+from tables import rows_of
 
 PROMPT = ("--prompt", "Say {{ text }}")
 
@@ -18,11 +18,6 @@ PROMPT = ("--prompt", "Say {{ text }}")
 def first(shared):
     """The first run of the shared folder."""
     return shared.run("run", "rows.csv", *PROMPT, "-o", "answers.csv")
-
-
-def rows_of(path):
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_writes_one_answer_for_each_row_in_the_order_of_the_source(shared, first):

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cli.commands import SECONDS, Shell
+from cli.commands import SECONDS
 from doubleword_batch.cli import app
 from doubleword_batch.cli.exit_codes import Exit
 
@@ -20,15 +20,6 @@ def read(shell, *arguments, code=0):
     assert ended.returncode == code, ended.stdout + ended.stderr
     found = re.findall(r"^(\S+(?: \S+)?) {2,}(\S.*)$", ended.stdout, re.MULTILINE)
     return dict(found)
-
-
-@pytest.fixture(scope="module")
-def hosted(tmp_path_factory):
-    """A folder whose provider has prices, where a person is asked above five cents."""
-    shell = Shell(tmp_path_factory.mktemp("hosted"))
-    shell.write("rows.csv", "text\ngood\nbad\n")
-    with shell.hosted(DOUBLEWORD_BATCH_ASK_ABOVE_USD="0.05"):
-        yield shell
 
 
 def test_each_step_of_a_job_is_told_in_a_few_lines(shell):

@@ -6,17 +6,10 @@ import time
 import httpx
 import pytest
 
-from contract.stand_in import Echo, jsonl, line, until
+from contract.stand_in import Echo, assert_plain, jsonl, line, until
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 MONTH_SECONDS = 30 * 24 * 3600
-
-
-def assert_plain(answer, status, *parts):
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"].startswith("text/plain")
-    for part in parts:
-        assert part in answer.text
 
 
 def test_upload_answers_201_with_a_bare_uuid_and_no_null(caller):

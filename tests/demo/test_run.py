@@ -1,6 +1,5 @@
 """`doubleword-batch demo` on the simulator: what it promises a person and a program."""
 
-import csv
 import signal
 import time
 from pathlib import Path
@@ -15,13 +14,9 @@ from doubleword_batch.demo.run import run_demo
 from doubleword_batch.errors import TransportError
 from doubleword_batch.local import Faults, LocalConfig, LocalServer
 from doubleword_batch.local.executors.faults import Match, RequestFault
+from tables import rows_of
 
 SECRET = "sk-do-not-leak-7788"
-
-
-def records(path):
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def texts_under(*folders):
@@ -71,8 +66,8 @@ def second(place, first):
 
 def test_every_source_row_has_one_valid_answer_in_the_sources_order(first):
     assert first.code == 0, first.stderr
-    rows = records(first.folder / "answers.csv")
-    source = records(first.folder / DATA_FILE)
+    rows = rows_of(first.folder / "answers.csv")
+    source = rows_of(first.folder / DATA_FILE)
     assert len(rows) == 48
     assert [row["id"] for row in rows] == [row["id"] for row in source]
     for row, given in zip(rows, source, strict=True):
@@ -123,7 +118,7 @@ def test_figures_of_the_bundled_model_are_not_quoted_for_another_one(second):
 def test_a_second_run_infers_again_and_replaces_its_own_answers(first, second):
     assert second.code == 0, second.stderr
     assert first.result["job"] not in second.stdout
-    assert len(records(second.folder / "answers.csv")) == 48
+    assert len(rows_of(second.folder / "answers.csv")) == 48
 
 
 def test_links_planted_in_the_demos_folder_are_not_written_through(place, second):
@@ -245,10 +240,7 @@ def test_the_built_in_model_answers_every_row_with_a_topic(demo, home_with_model
     (demo.home / "local" / "models").symlink_to(home_with_models / "local" / "models")
     run = demo.run("--json", timeout=600, DOUBLEWORD_BATCH_LOCAL_EXECUTOR="")
     assert run.code == 0, run.stderr
-    with (run.folder / "answers.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    with (run.folder / DATA_FILE).open(encoding="utf-8", newline="") as file:
-        source = list(csv.DictReader(file))
+    rows, source = rows_of(run.folder / "answers.csv"), rows_of(run.folder / DATA_FILE)
     assert len(rows) == 48
     assert [row["id"] for row in rows] == [row["id"] for row in source]
     for row in rows:

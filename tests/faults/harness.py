@@ -1,7 +1,6 @@
 """A local server that misbehaves on purpose, and workspaces that use it as a hosted one."""
 
 import dataclasses
-import json
 from contextlib import asynccontextmanager, contextmanager
 
 import httpx
@@ -40,10 +39,6 @@ def status(code, route, body="no", **fields):
 
 def row(number, kind, **fields):
     return RequestFault(fault=kind, match=Match(contains=f"Say row {number}."), **fields)
-
-
-def rows_of(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 class Harness:

@@ -13,8 +13,9 @@ from doubleword_batch.jobs.cancel import cancel
 from doubleword_batch.jobs.retry import retry_failed
 from doubleword_batch.jobs.status import get_status, wait_until_ended
 from doubleword_batch.models import Batch
-from faults.harness import ended, fetched, row, rows_of, submitted
+from faults.harness import ended, fetched, row, submitted
 from faults.test_openai import answer
+from tables import rows_of
 
 BASE = "https://api.openai.test/v1"
 HOUR = 3600

@@ -19,10 +19,10 @@ from faults.harness import (
     fault,
     fetched,
     row,
-    rows_of,
     status,
     submitted,
 )
+from tables import rows_of
 
 KIB_64 = 65_536
 

@@ -7,7 +7,8 @@ import pytest
 from doubleword_batch.errors import RejectedError
 from doubleword_batch.jobs.retry import retry_failed
 from doubleword_batch.jobs.submit import create_batch, upload
-from faults.harness import MODEL, UPLOAD, built, ended, fetched, row, rows_of, status
+from faults.harness import MODEL, UPLOAD, built, ended, fetched, row, status
+from tables import rows_of
 
 
 async def until_taken(call):

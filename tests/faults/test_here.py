@@ -31,10 +31,10 @@ from faults.harness import (
     fault,
     fetched,
     row,
-    rows_of,
     status,
     submitted,
 )
+from tables import rows_of
 
 HERE = Path(__file__).parent
 HOLD_THE_LOCK = """

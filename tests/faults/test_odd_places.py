@@ -8,7 +8,8 @@ import pytest
 
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.local import LocalConfig, LocalServer
-from faults.harness import Harness, built, ended, fetched, rows_of
+from faults.harness import Harness, built, ended, fetched
+from tables import rows_of
 
 ODD = [
     "a b",

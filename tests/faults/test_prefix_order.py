@@ -3,7 +3,8 @@
 import json
 
 from doubleword_batch.jobs.retry import retry_failed
-from faults.harness import done, ended, fetched, row, rows_of
+from faults.harness import done, ended, fetched, row
+from tables import rows_of
 
 ROWS = 12
 

@@ -9,8 +9,9 @@ import respx
 from doubleword_batch.api import download
 from doubleword_batch.jobs.status import get_status
 from doubleword_batch.models import Batch
-from faults.harness import CONTENT, RESULTS, done, fault, fetched, rows_of, status
+from faults.harness import CONTENT, RESULTS, done, fault, fetched, status
 from faults.test_openai import answer
+from tables import rows_of
 
 
 def table(harness):

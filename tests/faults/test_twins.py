@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from doubleword_batch.jobs.retry import retry_failed
-from faults.harness import MODEL, ended, fetched, row, rows_of
+from faults.harness import MODEL, ended, fetched, row
+from tables import rows_of
 
 ROWS = 6
 NAMES = ["a", "a", "b", "a", "", "a"]

@@ -1,18 +1,14 @@
 """What a run left on the disk and at the server."""
 
-import json
-
 import httpx
+
+from tables import rows_of
 
 FAST = ("--poll", "0.1", "--in-doubt", "2", "--patience", "20")
 
 
-def lines_of(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 def ids_of(path):
-    return sorted(line["custom_id"] for line in lines_of(path))
+    return sorted(line["custom_id"] for line in rows_of(path))
 
 
 def batches_at(server):

@@ -4,7 +4,8 @@ from doubleword_batch.jobs.submit import create_batch, upload
 from doubleword_batch.local.executors.faults import Match, RequestFault
 from doubleword_batch.settings import Settings
 from skill.conftest import open_workspace
-from skill.results import FAST, batches_at, expected_ids, ids_of, lines_of
+from skill.results import FAST, batches_at, expected_ids, ids_of
+from tables import rows_of
 
 
 def test_brings_one_line_for_each_request_and_then_has_nothing_left_to_do(
@@ -35,7 +36,7 @@ def test_failed_requests_come_in_a_file_of_their_own_and_change_the_exit_code(
 
     assert done.code == 8
     assert ids_of(work / "requests.errors.jsonl") == ["r3"]
-    assert len(lines_of(work / "requests.results.jsonl")) == 9
+    assert len(rows_of(work / "requests.results.jsonl")) == 9
 
 
 def test_a_window_that_the_server_does_not_have_is_refused_as_it_was_written(

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from skill.results import lines_of
+from tables import rows_of
 
 _ASCII_SYSTEM = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 _PROMPT = "Übersetze 日本: {{ text }}"
@@ -56,7 +56,7 @@ def test_prompts_and_schemas_are_read_as_their_byte_order_mark_says(
     )
 
     assert made.code == 0, made.err
-    [line] = lines_of(work / "r.jsonl")
+    [line] = rows_of(work / "r.jsonl")
     assert line["body"]["messages"][-1]["content"] == "Übersetze 日本: Grüße"
     assert "größe" in json.dumps(line["body"]["response_format"], ensure_ascii=False)
 
@@ -117,5 +117,5 @@ def test_characters_that_nobody_sees_are_marks_in_what_is_shown_of_a_row(run, wo
     made = run("create_batch_file.py", "t.csv", *words)
     assert made.code == 0
     assert "a\ufffdb\ufffd2J\ufffdc" in made.out
-    (line,) = lines_of(work / "o.jsonl")
+    (line,) = rows_of(work / "o.jsonl")
     assert line["body"]["messages"][0]["content"] == "a\u202eb\x9b2J\U000e0041c"

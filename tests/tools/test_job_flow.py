@@ -1,11 +1,9 @@
 """A whole job through the tools: a table in, a table of answers out."""
 
-import csv
-import json
-
 import pytest
 
 from agent import agent
+from tables import rows_of
 
 SCHEMA = {
     "type": "object",
@@ -13,10 +11,6 @@ SCHEMA = {
     "required": ["label", "why"],
     "additionalProperties": False,
 }
-
-
-def rows_of(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -39,8 +33,7 @@ async def test_a_schema_becomes_columns_of_a_csv(settings, reviews, work):
         await a.runs_job(
             work / "answers.csv", source="reviews.csv", prompt="{{ text }}", response_schema=SCHEMA
         )
-    with (work / "answers.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(work / "answers.csv")
     assert len(rows) == 40
     assert {row["label"] for row in rows} <= {"good", "bad"}
     assert rows[0]["stars"] == "1"

@@ -6,6 +6,7 @@ import httpx
 
 from agent import agent
 from doubleword_batch.local.executors.faults import Match, RequestFault, ServerFault
+from tables import rows_of
 
 SCHEMA = {
     "type": "object",
@@ -18,10 +19,6 @@ ORDER = {"source": "reviews.csv", "prompt": "{{ text }}"}
 
 def row(number, fault, **fields):
     return RequestFault(fault=fault, match=Match(custom_id=f"r{number}"), **fields)
-
-
-def rows_of(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 async def test_the_outcomes_sum_to_the_rows_and_each_has_its_cause(settings, faulty, reviews, work):

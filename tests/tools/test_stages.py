@@ -8,10 +8,7 @@ import duckdb
 import pytest
 
 from agent import agent
-
-
-def rows_of(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+from tables import rows_of
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """Function calls: each argument is a column of the table, of queries and of the samples."""
 
-import csv
 import json
 
 import duckdb
 import pytest
 
 from agent import ORDER_TOOL, agent
+from tables import rows_of
 
 TOOLS = [ORDER_TOOL]
 FLAT = [{"type": "function", "name": "order", **TOOLS[0]["function"]}]  # as responses have it
@@ -33,7 +33,7 @@ async def test_each_argument_is_a_column_of_every_format_of_queries_and_of_sampl
             job=job,
             query='SELECT tool_name, sum("tool_arguments.count"), count(*) FROM results GROUP BY 1',
         )
-    rows = [json.loads(line) for line in (work / "t.jsonl").read_text("utf-8").splitlines()]
+    rows = rows_of(work / "t.jsonl")
     names = ["tool_name", "tool_arguments", "tool_arguments.item", "tool_arguments.count"]
     assert [*names, "tool_calls", "answer"] == results["columns"]
     for row in rows:
@@ -41,8 +41,7 @@ async def test_each_argument_is_a_column_of_every_format_of_queries_and_of_sampl
             "item": row["tool_arguments.item"],
             "count": row["tool_arguments.count"],
         }
-    with (work / "t.csv").open(encoding="utf-8", newline="") as file:
-        csv_rows = list(csv.DictReader(file))
+    csv_rows = rows_of(work / "t.csv")
     assert [r["tool_arguments.count"] for r in csv_rows] == [
         str(r["tool_arguments.count"]) for r in rows
     ]

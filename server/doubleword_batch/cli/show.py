@@ -35,7 +35,7 @@ from doubleword_batch.jobs.replies import (
     Uploaded,
     Waiting,
     WindowCost,
-    small_usd,
+    usd_text,
 )
 from doubleword_batch.requests import ValidationReport
 
@@ -141,7 +141,7 @@ def cost(usd: Decimal | None, note: str) -> str:
     """An amount and where it comes from."""
     if not usd:  # unknown or free: the note says which
         return note
-    return f"{_dollars(usd)} ({note})"
+    return f"{usd_text(usd)} ({note})"
 
 
 def no_capacity(waiting: Waiting) -> str:
@@ -170,7 +170,7 @@ def _(report: Created) -> Facts:
         ("tokens", f"about {report.input_tokens:,} in, {report.output_tokens:,} out"),
         ("cost", cost(report.cost_usd, report.cost_note)),
         *(("window", _window(way)) for way in report.windows),
-        ("realtime", report.realtime_usd and f"{_dollars(report.realtime_usd)} in single calls"),
+        ("realtime", report.realtime_usd and f"{usd_text(report.realtime_usd)} in single calls"),
         ("advice", report.advice),
         *(("file", path) for path in report.paths),
         ("first", report.first_request),
@@ -257,7 +257,7 @@ def _cascade(stage: CascadeStage | None) -> Facts:
             shown.append(("kept", f"{stage.kept:,} rows: the strong model did not answer them"))
         if stage.saved_usd is not None:
             shown.append(
-                ("saved", f"{_dollars(stage.saved_usd)} less than the strong model for all")
+                ("saved", f"{usd_text(stage.saved_usd)} less than the strong model for all")
             )
         shown.append(("note", stage.note))
     return [*shown, ("waits", stage.waits_for)]
@@ -314,7 +314,7 @@ def _tables(report: Results) -> Iterable[RenderableType]:
 
 
 def _window(way: WindowCost) -> str:
-    price = "price unknown" if way.cost_usd is None else _dollars(way.cost_usd)
+    price = "price unknown" if way.cost_usd is None else usd_text(way.cost_usd)
     usual = f"usually {way.usual}" if way.usual else ""
     return ", ".join(filter(None, (way.completion_window, price, usual)))
 
@@ -322,7 +322,7 @@ def _window(way: WindowCost) -> str:
 def _cached(report: Results) -> str | None:
     if not report.cached_tokens:
         return None
-    saved = f", which saved {_dollars(report.saved_usd)}" if report.saved_usd else ""
+    saved = f", which saved {usd_text(report.saved_usd)}" if report.saved_usd else ""
     return f"{report.cached_tokens:,} of the input tokens{saved}"
 
 
@@ -342,10 +342,6 @@ def _saved(reused: int | None, shared: int | None, origins: list[str] | None = N
 def counted(number: int, what: str) -> str:
     """A count with its noun: `1 row`, `2,000 rows`."""
     return f"1 {what}" if number == 1 else f"{number:,} {what}s"
-
-
-def _dollars(usd: Decimal) -> str:
-    return f"${small_usd(usd)}"
 
 
 def _warnings(warnings: list[str]) -> Facts:

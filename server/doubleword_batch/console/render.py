@@ -149,7 +149,7 @@ def _shown(value: object) -> object:
 
 def usd(value: Decimal | None) -> str:
     """An amount: with cents from a dollar on; below that four digits, or two significant ones."""
-    from doubleword_batch.library.views import small_usd
+    from doubleword_batch.library.views import usd_text
 
     if value is None:
         return "unknown"
@@ -157,9 +157,7 @@ def usd(value: Decimal | None) -> str:
         return "$0"
     if value >= 1:
         return f"${value.quantize(Decimal('0.01'), ROUND_UP):,}"
-    return (
-        f"${small_usd(value if value < _FOUR_DIGITS else value.quantize(_FOUR_DIGITS, ROUND_UP))}"
-    )
+    return usd_text(value if value < _FOUR_DIGITS else value.quantize(_FOUR_DIGITS, ROUND_UP))
 
 
 def whole(value: int | None) -> str:

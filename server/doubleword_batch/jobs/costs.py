@@ -12,7 +12,7 @@ from doubleword_batch.errors import InputError, Next, NotFoundError, RejectedErr
 from doubleword_batch.jobs.approvals import check_approval
 from doubleword_batch.jobs.cascade.option import cascade_of
 from doubleword_batch.jobs.job import ASYNC, StoredJob, Workspace
-from doubleword_batch.jobs.replies import small_usd
+from doubleword_batch.jobs.replies import usd_text
 from doubleword_batch.jobs.store.approvals import Approvals
 from doubleword_batch.jobs.store.bills import Bill, bills_of, total_bill
 from doubleword_batch.jobs.store.cascades import ModelTokens, tokens_by_model
@@ -142,11 +142,6 @@ def shown_cost(job: StoredJob) -> str:
             return f"about {usd_text(usd)}" if usd else ""
     estimate = job.cost_usd
     return "" if estimate is None else f"estimated {usd_text(estimate)}"
-
-
-def usd_text(usd: Decimal) -> str:
-    """An amount as a person reads it."""
-    return f"${small_usd(usd)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ import msgspec
 
 from doubleword_batch.errors import InputError, Next, quote_untrusted
 from doubleword_batch.jobs.billing import bill_of
-from doubleword_batch.jobs.costs import shown_cost, usd_text
+from doubleword_batch.jobs.costs import shown_cost
 from doubleword_batch.jobs.job import StoredJob, Workspace, next_get_status
-from doubleword_batch.jobs.replies import Listing, utc
+from doubleword_batch.jobs.replies import Listing, usd_text, utc
 from doubleword_batch.jobs.row_counts import counts_of
 from doubleword_batch.models import TERMINAL, Batch, File, Model
 

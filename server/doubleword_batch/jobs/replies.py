@@ -23,6 +23,11 @@ def small_usd(value: Decimal) -> str:
     return f"{'-' if value < 0 else ''}{shown:.{places}f}"
 
 
+def usd_text(usd: Decimal) -> str:
+    """An amount as a person reads it."""
+    return f"${small_usd(usd)}"
+
+
 def _money(value: Decimal) -> str:
     return small_usd(value) if abs(value) < 1 else f"{value:.2f}"
 

@@ -13,9 +13,9 @@ import msgspec
 
 from doubleword_batch.jobs.cascade.costs import with_cascade
 from doubleword_batch.jobs.cascade.option import cascade_of
-from doubleword_batch.jobs.costs import estimate_cost, price_tokens, usd_text
+from doubleword_batch.jobs.costs import estimate_cost, price_tokens
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.replies import WindowCost
+from doubleword_batch.jobs.replies import WindowCost, usd_text
 from doubleword_batch.providers import PriceTable, Profile
 
 _FEW_ROWS = 20

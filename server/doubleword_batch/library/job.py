@@ -62,10 +62,10 @@ class Job:
         made = self.created
         if made is None:
             return f"Job({self.name!r})"
-        from doubleword_batch.jobs.replies import small_usd
+        from doubleword_batch.jobs.replies import usd_text
 
         rows = f"{made.rows:,} {'row' if made.rows == 1 else 'rows'}"
-        cost = f"about ${small_usd(made.cost_usd)}" if made.cost_usd else made.cost_note
+        cost = f"about {usd_text(made.cost_usd)}" if made.cost_usd else made.cost_note
         return f"Job({self.name!r}: {rows}, {'cost unknown' if made.cost_usd is None else cost})"
 
     async def upload(self, *, progress: Progress = no_progress) -> "Uploaded":

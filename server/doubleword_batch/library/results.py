@@ -35,12 +35,12 @@ class JobResults:
 
     def __repr__(self) -> str:
         """One line with the job, its rows by outcome, its cost, and where the table is."""
-        from doubleword_batch.jobs.replies import small_usd
+        from doubleword_batch.jobs.replies import usd_text
 
         reply = self.reply
         outcomes = [f"{rows:,} {outcome}" for outcome, rows in reply.ledger.items() if rows]
         parts = [f"{reply.rows:,} {'row' if reply.rows == 1 else 'rows'}", *outcomes]
-        cost = f"${small_usd(reply.cost_usd)}" if reply.cost_usd else reply.cost_note
+        cost = usd_text(reply.cost_usd) if reply.cost_usd else reply.cost_note
         parts.append("cost unknown" if reply.cost_usd is None else cost)
         table = "" if reply.output_path is None else f", {reply.output_path!r}"
         return f"JobResults({reply.job!r}: {', '.join(parts)}{table})"

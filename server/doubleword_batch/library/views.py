@@ -18,7 +18,7 @@ from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.job_tables import tables_named_in
 from doubleword_batch.jobs.later_parts import send_next_batches
 from doubleword_batch.jobs.refresh import refresh
-from doubleword_batch.jobs.replies import QueryResult, small_usd
+from doubleword_batch.jobs.replies import QueryResult, usd_text
 from doubleword_batch.jobs.store.row_marks import Mark, RowMarks
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.collect import collect
@@ -87,7 +87,7 @@ __all__ = [
     "RowDetail",
     "Snapshot",
     "SourcePreview",
-    "small_usd",
+    "usd_text",
 ]
 
 _KEPT_SECONDS = 30 * 86_400.0

@@ -131,6 +131,11 @@ def quoted_name(path: Path) -> str:
     return quote_untrusted(path.name, 100)
 
 
+def quoted_identifier(name: str) -> str:
+    """The name of a column or table as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def ragged_row(
     path: Path, row: int, line: int, expected: int, found: int, wording: str, hint: str
 ) -> InputError:

@@ -16,6 +16,7 @@ from doubleword_batch.sources.base import (
     Source,
     damaged,
     no_rows,
+    quoted_identifier,
     quoted_name,
 )
 from doubleword_batch.sources.header import name_columns, note_unnamed
@@ -24,7 +25,6 @@ from doubleword_batch.sources.parquet_types import (
     SchemaNode,
     column_reader,
     list_depth,
-    quoted_identifier,
     schema_tree,
     size_of,
 )

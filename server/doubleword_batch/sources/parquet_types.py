@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from doubleword_batch.sources.arrow_metadata import Field
+from doubleword_batch.sources.base import quoted_identifier
 from doubleword_batch.sources.column_readers import (
     Read,
     extension_reader,
@@ -187,11 +188,6 @@ def _struct(kind: Any, node: SchemaNode | None, field: Field | None) -> _Type:
     )
     held = struct_reader(named, renames=names != [own for own, _ in named])
     return f"STRUCT({firsts})", f"STRUCT({seconds})", _as_pandas(field, held)
-
-
-def quoted_identifier(name: str) -> str:
-    """A name in SQL."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _told_by_arrow(name: str, field: Field) -> Read | None:

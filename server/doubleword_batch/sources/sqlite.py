@@ -28,6 +28,7 @@ from doubleword_batch.sources.base import (
     Source,
     damaged,
     no_rows,
+    quoted_identifier,
     quoted_name,
 )
 from doubleword_batch.sources.header import name_columns, note_unnamed
@@ -126,8 +127,7 @@ def _query(child: SqlProcess, uri: str, path: Path, selection: str | None) -> tu
         )
     if wanted not in kinds:
         raise _which_table(path, wanted, list(kinds))
-    quoted = wanted.replace('"', '""')
-    query = f'SELECT * FROM "{quoted}"'  # noqa: S608  # the name is one of the database's own
+    query = f"SELECT * FROM {quoted_identifier(wanted)}"  # noqa: S608  # the name is one of the database's own
     return query, kinds[wanted] == "table"
 
 

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from doubleword_batch.cli import show
 from doubleword_batch.console import render
-from doubleword_batch.jobs.costs import usd_text
-from doubleword_batch.jobs.replies import Submitted, small_usd
+from doubleword_batch.jobs.replies import Submitted, small_usd, usd_text
 
 AMOUNTS = st.decimals("1E-9", "1E6", allow_nan=False, allow_infinity=False)
 

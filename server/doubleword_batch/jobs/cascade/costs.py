@@ -5,8 +5,9 @@ from decimal import Decimal
 from pathlib import Path
 
 from doubleword_batch.jobs.cascade.option import Cascade, cascade_of
-from doubleword_batch.jobs.costs import Cost, price_tokens, usd_text
+from doubleword_batch.jobs.costs import Cost, price_tokens
 from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.replies import usd_text
 from doubleword_batch.jobs.request_costs import bound_cost
 from doubleword_batch.jobs.reuse.lookup_keys import unsent_requests_path
 from doubleword_batch.jobs.store.cascades import read_cascade, record_cascade

@@ -157,8 +157,3 @@ def distinct_names(columns: Iterable[str], taken: Iterable[str] = ()) -> list[st
         seen.add(name.lower())
         names.append(name)
     return names
-
-
-def quoted_identifier(name: str) -> str:
-    """The name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'

@@ -27,9 +27,10 @@ from typing import Any, cast
 import msgspec
 
 from doubleword_batch.atomic_files import not_written
-from doubleword_batch.jobs.export.columns import distinct_names, quoted_identifier
+from doubleword_batch.jobs.export.columns import distinct_names
 from doubleword_batch.jobs.export.table import FETCH_AGAIN, Rows
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
+from doubleword_batch.sources.base import quoted_identifier
 from doubleword_batch.sources.parquet import duckdb_connection
 
 ABOUT = "doubleword_batch"

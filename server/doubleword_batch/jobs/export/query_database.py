@@ -15,9 +15,10 @@ from typing import Any
 import msgspec
 
 from doubleword_batch.atomic_files import TRY_AGAIN, AtomicFile, not_written
-from doubleword_batch.jobs.export.columns import distinct_names, quoted_identifier
+from doubleword_batch.jobs.export.columns import distinct_names
 from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
+from doubleword_batch.sources.base import quoted_identifier
 
 ROW_NUMBER = "row_number"
 _DATABASE = "query.sqlite3"
