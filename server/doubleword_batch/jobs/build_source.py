@@ -17,6 +17,7 @@ import msgspec
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.jobs.build_request import BuildOptions, BuildRequest, build_options
+from doubleword_batch.jobs.disk_quota import disk_quota
 from doubleword_batch.jobs.dropped_files import dropped_files
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
@@ -118,8 +119,26 @@ def _source(
     if request.rows is not None:
         write_rows(request.rows, path)
     else:
-        write_objects(request.objects, path, cancelled=cancelled)
+        _write_objects(ws, request, options, path, cancelled)
     return open_source(str(path), ws.roots.with_folder(staging))
+
+
+def _write_objects(
+    ws: Workspace,
+    request: BuildRequest,
+    options: BuildOptions,
+    path: Path,
+    cancelled: Callable[[], bool],
+) -> None:
+    """Write the objects, of which a pilot reads no more than it needs, within the disk's quota."""
+    quota = disk_quota(ws)
+
+    def check(size: int) -> None:
+        if quota is not None and size > quota.left_bytes:
+            raise quota.error
+
+    limit = None if options.group_by else request.limit  # a group may have rows anywhere
+    write_objects(request.objects, path, limit=limit, on_size=check, cancelled=cancelled)
 
 
 def reopen_source(job: StoredJob) -> Source:

@@ -28,12 +28,25 @@ _ROWS_AT_ONCE = 500
 
 
 def rows_of_pandas(frame: Any) -> Generator[Row]:
-    """The rows of a pandas frame; its index is not a column."""
+    """The rows of a pandas frame; levels of its index are columns where they have names."""
+    frame = _with_named_index(frame)
     names = unique_names([str(name) for name in frame.columns])
     readers = _readers(zip(names, map(_of_pandas, frame.dtypes), strict=True))
     frame = _counted_pandas(frame)
     for values in frame.itertuples(index=False, name=None):
         yield _read(dict(zip(names, values, strict=True)), readers)
+
+
+def _with_named_index(frame: Any) -> Any:
+    """The frame with its keys, as `groupby` and `set_index` leave them, as the first columns."""
+    taken = {str(name) for name in frame.columns}
+    keys = [name for name in frame.index.names if name is not None and str(name) not in taken]
+    if not keys:
+        return frame
+    others = [at for at, name in enumerate(frame.index.names) if name not in keys]
+    if others:
+        frame = frame.droplevel(others)
+    return frame.reset_index()
 
 
 def rows_of_polars(frame: Any) -> Generator[Row]:

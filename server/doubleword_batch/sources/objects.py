@@ -7,6 +7,7 @@ import csv
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,19 +15,36 @@ from doubleword_batch.atomic_files import atomic_file
 from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 from doubleword_batch.plain_text import one_line
 from doubleword_batch.sources.base import MAX_RECORD_BYTES, Row
-from doubleword_batch.sources.frames import rows_of_arrow, rows_of_pandas, rows_of_polars
-from doubleword_batch.sources.python_values import is_instance, json_value
+from doubleword_batch.sources.frames import (
+    rows_of_arrow,
+    rows_of_pandas,
+    rows_of_polars,
+    unique_names,
+)
+from doubleword_batch.sources.python_values import is_instance, json_value, named_fields
 from doubleword_batch.sources.values import as_json
 
 _MOST_SAID = 200
 _MOST_CALL_BYTES = 600  # for the call that is suggested next
 _DELIMITERS = ",;\t|"
-_MADE_DICTIONARIES = {
-    "_asdict": "row._asdict()",  # of a named tuple
-    "model_dump": "row.model_dump()",  # of pydantic
-    "__dataclass_fields__": "dataclasses.asdict(row)",
-    "keys": "dict(row)",  # of sqlite3
+_NOT_TABLES = {
+    "to_frame": "It is a single column: call its to_frame() and give the result.",
+    "readline": "Give the file's path, or csv.DictReader(file) for a CSV.",
+    "__array_interface__": "Name its columns: pandas.DataFrame(array, columns=[...]).",
 }
+_NOT_ROWS_YET = {
+    "collect": "Call its collect() and give the result.",
+    "to_table": "Call its to_table() and give the result.",
+    "__aiter__": "Collect the rows first: [row async for row in rows].",
+    "__await__": "Await it, and give the result.",
+    "keys": "Give [row] for a single row, or pandas.DataFrame(columns) for columns.",
+    "decode": "Give a path as text: os.fsdecode(path).",
+    "__call__": "Call it, and give the result.",
+}
+_SOURCES = (
+    "Give the path of a file, a pandas or polars data frame, an Arrow table, or an iterable of "
+    "dictionaries, one for each row."
+)
 _JSON = ("{", "[{", "[ {", "[\n")
 
 MAX_INLINE_ROWS = 100
@@ -63,7 +81,12 @@ def is_object_source(data: object) -> bool:
 
 
 def write_objects(
-    data: object, path: Path, *, cancelled: Callable[[], bool] = lambda: False
+    data: object,
+    path: Path,
+    *,
+    limit: int | None = None,
+    on_size: Callable[[int], None] = lambda _: None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> int:
     """Write a table or an iterable of rows as a JSON Lines file that `open_source` reads back.
 
@@ -72,12 +95,15 @@ def write_objects(
     and integers beyond 64 bits their digits, periods, intervals and paths their text, enumeration
     members their values, 32-bit numbers 64-bit numbers with the same digits (19.99), NaN and other
     missing values null. Bytes become a data: URI if they are an image, or else base64. The keys of
-    Arrow's maps become texts. The index of a pandas frame is not a column.
+    Arrow's maps become texts. The index of a pandas frame is a column if it has a name.
 
     Args:
         data: a pandas or polars data frame, anything with `__arrow_c_stream__`, or an iterable of
-            dictionaries, which may be a generator; it is read once, row by row.
+            rows, which may be a generator: dictionaries, or objects with named fields (data
+            classes, named tuples, models of pydantic). It is read once, row by row.
         path: the file; it appears complete or not at all, readable by its owner only.
+        limit: how many rows are read of an iterator, which may have no end.
+        on_size: called with the bytes so far before every row; what it raises stops the reading.
         cancelled: called before every row; True stops the reading and leaves no file.
 
     Returns:
@@ -90,7 +116,9 @@ def write_objects(
             `not_readable`, or `invalid_argument` for data of another kind.
     """
     rows = _rows(data)
-    number = 0
+    if isinstance(data, Iterator):
+        rows = islice(rows, limit)
+    number = size = 0
     with atomic_file(path, private=True) as file:
         for number, row in enumerate(rows, 1):  # counted for below
             if cancelled():
@@ -100,7 +128,8 @@ def write_objects(
                     code="interrupted",
                     retryable=True,
                 )
-            file.write(_line(row, number, _json_row(row, number)))
+            on_size(size)
+            size += file.write(_row_line(row, number))
         if not number:
             raise _no_rows()
     return number
@@ -111,19 +140,24 @@ def _rows(data: Any) -> Iterator[Any]:
         return rows_of_pandas(data)
     if is_instance(data, "polars", "DataFrame"):
         return rows_of_polars(data)
-    if is_instance(data, "polars", "LazyFrame"):
-        raise InputError(
-            "A polars LazyFrame has no rows yet.", hint="Call its collect() and give the result."
-        )
+    if is_instance(data, "polars", "LazyFrame") or _hint(data, _NOT_TABLES):
+        raise _no_source(data)
     if hasattr(data, "__arrow_c_stream__"):
         return rows_of_arrow(data)
     if is_object_source(data):
         return _own_errors(iter(data))
-    raise InputError(
-        f"A {type(data).__name__} is not a source of rows.",
-        hint="Give the path of a file, a pandas or polars data frame, an Arrow table, or an "
-        "iterable of dictionaries, one for each row.",
+    raise _no_source(data)
+
+
+def _no_source(data: object) -> InputError:
+    return InputError(
+        f"An object of the type {type(data).__name__} is not a source of rows.",
+        hint=_hint(data, _NOT_TABLES) or _hint(data, _NOT_ROWS_YET) or _SOURCES,
     )
+
+
+def _hint(data: object, hints: Mapping[str, str]) -> str | None:
+    return next((hint for mark, hint in hints.items() if hasattr(data, mark)), None)
 
 
 def _own_errors(rows: Iterator[Any]) -> Iterator[Any]:
@@ -142,13 +176,22 @@ def _own_errors(rows: Iterator[Any]) -> Iterator[Any]:
         yield row
 
 
-def _json_row(row: Any, number: int) -> Any:
-    if not isinstance(row, Mapping):
-        return row
+def _row_line(row: Any, number: int) -> bytes:
     try:
-        return json_value(cast("Mapping[str, Any]", row))
+        named = cast("Any", row) if isinstance(row, Mapping) else _as_mapping(row)
+        value = json_value(named) if isinstance(named, Mapping) else named
     except (TypeError, ValueError, RecursionError) as error:
         raise _bad_value(number, error) from None
+    return _line(named, number, value)
+
+
+def _as_mapping(row: Any) -> Any:
+    """A row with named fields as a mapping; any other as it is."""
+    if (named := named_fields(row)) is not None:
+        return named
+    if is_instance(row, "sqlite3", "Row"):
+        return dict(zip(unique_names(row.keys()), row, strict=True))
+    return row
 
 
 def _line(row: Any, number: int, value: Any) -> bytes:
@@ -175,18 +218,21 @@ def _line(row: Any, number: int, value: Any) -> bytes:
 
 
 def _as_dictionary(row: object) -> str:
-    """A sentence on how a row of another class becomes a dictionary; "" if that is not known."""
-    if isinstance(row, Mapping):  # an empty one
-        return ""
-    for mark, call in _MADE_DICTIONARIES.items():
-        if hasattr(row, mark):
-            return f" Give {call} in place of each row."
+    """A sentence on how a row becomes a dictionary; "" if that is not known."""
+    if isinstance(row, str):
+        return ' Give {"text": row} in place of each row.'
+    if isinstance(row, os.PathLike):
+        return " Give a folder or a glob, such as reviews/*.csv, in place of a list of paths."
+    if isinstance(row, list | tuple):
+        return " Give dict(zip(columns, row)) in place of each row."
     return ""
 
 
 def _bad_value(number: int, error: Exception) -> InputError:
     words = one_line(str(error)[:_MOST_SAID])  # it may name classes from the caller's data
     reason = "it is nested too deeply" if isinstance(error, RecursionError) else words
+    if isinstance(error, UnicodeEncodeError):
+        reason = "a text has half a character (an unpaired surrogate), which UTF-8 cannot hold"
     return InputError(
         f"Row {number} cannot be written as JSON: {reason}.",
         hint="Use text, finite numbers, true, false, null, and lists or objects of them.",

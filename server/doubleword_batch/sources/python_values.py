@@ -60,7 +60,28 @@ def json_value(value: Any) -> Any:  # noqa: PLR0911  # one kind of value after t
         return json_value(_of_numpy(value))
     if isinstance(value, Enum):
         return json_value(value.value)
-    return None if is_missing(value) else _scalar_text(value)
+    if is_missing(value):
+        return None
+    named = named_fields(value)
+    return _scalar_text(value) if named is None else _json_object(named)
+
+
+def named_fields(value: Any) -> Mapping[str, Any] | None:
+    """The fields of an object that has names for them, as a mapping; None for any other value.
+
+    Objects of data classes, attrs, msgspec and pydantic, and named tuples.
+    """
+    if isinstance(value, type):
+        return None
+    for mark in ("model_dump", "_asdict"):  # of pydantic, of named tuples and SQLAlchemy
+        if hasattr(value, mark):
+            return getattr(value, mark)()
+    for mark in ("__struct_fields__", "__dataclass_fields__"):  # of msgspec, of the library
+        if hasattr(value, mark):
+            return {name: getattr(value, name) for name in getattr(value, mark)}
+    if (fields := getattr(value, "__attrs_attrs__", None)) is not None:
+        return {field.name: getattr(value, field.name) for field in fields}
+    return None
 
 
 def _plain(value: Any) -> Any:
