@@ -3,6 +3,7 @@
 Everything heavy is imported here, when the first call needs it, so that a program starts quickly.
 """
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 from anyio import to_thread
 
-from doubleword_batch.errors import ConfigError
+from doubleword_batch.errors import ConfigError, InputError
 from doubleword_batch.paths import Roots
 from doubleword_batch.settings import Secret, Settings, provider_of
 
@@ -92,6 +93,7 @@ class LazyWorkspace:
         self._stack = AsyncExitStack()
         self._lock = anyio.Lock()
         self._workspace: Workspace | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # in which it was opened
         self._local: LocalServer | FollowedServer | None = None
 
     async def get(self) -> "Workspace":
@@ -101,11 +103,33 @@ class LazyWorkspace:
             ConfigError: `no_model`: no key is set and nothing on this machine can answer.
             StoreError: the state directory cannot be used.
         """
+        self._check_loop()
         async with self._lock:
             gone = self._workspace is not None and await to_thread.run_sync(self._server_is_gone)
             if self._workspace is None or gone:
                 self._workspace = await self._open()
             return self._workspace
+
+    def _check_loop(self) -> None:
+        """Refuse an event loop in which the connections that are open cannot be used.
+
+        Raises:
+            InputError: it is another than the one that opened them, or not one of asyncio.
+        """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise InputError(
+                "Jobs and Job need an event loop of asyncio, and another one runs here.",
+                hint="Use run(...), which works everywhere.",
+            ) from None
+        if self._workspace is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise InputError(
+                "This Jobs was opened in another event loop.",
+                hint="Make a Jobs in each event loop: async with Jobs() as jobs: ...",
+            )
 
     async def close(self) -> None:
         """Close what was opened; a local server in this process stops and can be resumed.

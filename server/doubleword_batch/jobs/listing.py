@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import msgspec
 
@@ -16,6 +16,7 @@ from doubleword_batch.jobs.row_counts import counts_of
 from doubleword_batch.models import TERMINAL, Batch, File, Model
 
 Kind = Literal["jobs", "batches", "files", "models"]
+_KINDS = get_args(Kind)
 
 STATUSES = ("validating", "in_progress", "finalizing", "cancelling", *sorted(TERMINAL))
 """The statuses of batches, as OpenAI names them; servers may have others."""
@@ -64,8 +65,13 @@ async def list_objects(
         after: the `after` of the page before.
 
     Raises:
-        InputError: a limit, a status or an `after` that does not exist.
+        InputError: a kind, a limit, a status or an `after` that does not exist.
     """
+    if kind not in _KINDS:
+        raise InputError(
+            f"There is no kind {quote_untrusted(str(kind), 60)}.",
+            hint=f"The kinds are: {', '.join(_KINDS)}.",
+        )
     if not 1 <= limit <= _MOST_LINES:
         raise InputError(f"limit must be between 1 and {_MOST_LINES}.")
     is_searched = kind == "jobs" or (ws.profile.search and kind != "models")

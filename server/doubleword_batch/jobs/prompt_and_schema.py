@@ -42,7 +42,12 @@ def read_prompt(given: str, roots: Roots) -> tuple[str, Path | None]:
             code="invalid_template",
         )
     if not isinstance(cast("object", given), str):
-        raise InputError("The prompt must be a text.", code="invalid_template")
+        raise InputError(
+            "The prompt must be a text.",
+            hint="Write {{ column }} where a row's value belongs. For a prompt in a file, give "
+            "@FILE.",
+            code="invalid_template",
+        )
     if given.startswith("@@"):
         return given[1:], None
     if not _is_path(given.strip()):

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from os import PathLike, fspath
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from doubleword_batch.errors import InputError
 from doubleword_batch.lazy_workspace import LazyWorkspace
+from doubleword_batch.library import arguments
 from doubleword_batch.progress import Progress, no_progress
-from doubleword_batch.variables import dollars
 
 if TYPE_CHECKING:
     from doubleword_batch.jobs.replies import (
@@ -21,24 +20,6 @@ if TYPE_CHECKING:
         Uploaded,
     )
     from doubleword_batch.library.results import JobResults, TableFormat
-
-
-def cap_of(given: Decimal | float | None) -> Decimal | None:
-    """A caller's cap; None if there is none.
-
-    Raises:
-        InputError: it is not an amount. A blank text is an error too: a cap that a program meant to
-            read from somewhere must not vanish.
-    """
-    if given is None:
-        return None
-    value = dollars(given)
-    if value is None:
-        raise InputError(
-            f"max_cost_usd must be a number of US dollars, at least 0, not {given!r}.",
-            hint="Leave it out for no cap.",
-        )
-    return value
 
 
 class Job:
@@ -103,9 +84,9 @@ class Job:
         return await submit.create_batch(
             await self._workspace.get(),
             self.name,
-            completion_window=completion_window,
-            metadata=dict(metadata) if metadata else None,
-            max_cost_usd=cap_of(max_cost_usd),
+            completion_window=arguments.text("completion_window", completion_window),
+            metadata=arguments.texts("metadata", metadata) or None,
+            max_cost_usd=arguments.cap(max_cost_usd),
             progress=progress,
         )
 
@@ -120,8 +101,9 @@ class Job:
         """
         from doubleword_batch.jobs.status import get_status
 
+        seconds = arguments.seconds("wait_seconds", wait_seconds) or 0
         return await get_status(
-            await self._workspace.get(), self.name, wait_seconds=wait_seconds, progress=progress
+            await self._workspace.get(), self.name, wait_seconds=seconds, progress=progress
         )
 
     async def wait(
@@ -147,7 +129,7 @@ class Job:
         return await wait_until_ended(
             await self._workspace.get(),
             self.name,
-            timeout_seconds,
+            arguments.seconds("timeout_seconds", timeout_seconds),
             progress=progress,
             note=on_failure,
         )
@@ -200,15 +182,15 @@ class Job:
         reply = await fetch_results(
             await self._workspace.get(),
             self.name,
-            output_path=None if output_path is None else fspath(output_path),
+            output_path=arguments.path("output_path", output_path),
             table_format=format,
             overwrite=overwrite,
             formulas=formulas,
             bom=bom,
-            query=query,
+            query=arguments.text("query", query),
             all_rows=all_rows,
-            sample=sample,
-            wait_seconds=wait_seconds,
+            sample=arguments.whole_number("sample", sample),
+            wait_seconds=arguments.seconds("wait_seconds", wait_seconds) or 0,
             lock=lock,
             progress=progress,
         )
@@ -216,7 +198,7 @@ class Job:
 
     async def retry(
         self,
-        causes: Sequence[str] = (),
+        causes: Sequence[str] | str = (),
         *,
         params: Mapping[str, Any] | None = None,
         progress: Progress = no_progress,
@@ -237,8 +219,8 @@ class Job:
         return await retry_failed(
             await self._workspace.get(),
             self.name,
-            causes=causes,
-            params=dict(params) if params else None,
+            causes=(causes,) if isinstance(causes, str) else causes,
+            params=arguments.params(params) or None,
             progress=progress,
         )
 

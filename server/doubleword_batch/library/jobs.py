@@ -7,11 +7,14 @@ Every error a verb raises is a `DoublewordBatchError`: an `InputError` for the c
 
 from collections.abc import Mapping
 from decimal import Decimal
-from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, Literal, Self
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
+from doubleword_batch.errors import InputError
 from doubleword_batch.lazy_workspace import LazyWorkspace
-from doubleword_batch.library.job import Job, cap_of
+from doubleword_batch.library import arguments
+from doubleword_batch.library.job import Job
+from doubleword_batch.library.results import JobResults
 from doubleword_batch.paths import Roots
 from doubleword_batch.progress import Progress, no_progress
 from doubleword_batch.settings import Settings
@@ -58,6 +61,11 @@ class Jobs:
         roots: Roots | None = None,
         max_retry_seconds: float = 120.0,
     ) -> None:
+        if settings is not None and not isinstance(cast("object", settings), Settings):
+            raise InputError(
+                "settings must be made by Settings.",
+                hint="Leave them out, or give Settings.from_environment(variables).",
+            )
         self.settings: Settings = settings or Settings.from_environment()
         listed = self.settings.roots if self.settings.roots_are_explicit else None
         self._workspace = LazyWorkspace(
@@ -118,7 +126,7 @@ class Jobs:
         system: str | None = None,
         model: str | None = None,
         endpoint: str = "/v1/chat/completions",
-        response_schema: Mapping[str, Any] | str | None = None,
+        response_schema: Mapping[str, Any] | str | PathLike[str] | type[Any] | None = None,
         params: Mapping[str, Any] | None = None,
         id_column: str | None = None,
         image_column: str | None = None,
@@ -137,19 +145,21 @@ class Jobs:
         has answered are not sent, and equal rows are sent once (docs/paying-once.md).
 
         Args:
-            source: a path, folder or glob (CSV, JSON, Parquet, XLSX, SQLite, texts, images); or a
-                pandas or polars data frame, anything with `__arrow_c_stream__`, or an iterable of
-                dictionaries, which is read once, in a worker thread (rows of an open sqlite3
-                cursor have to be made a list before).
+            source: a path, folder or glob (CSV, JSON, Parquet, XLSX, SQLite, texts, images); a job
+                or its results, whose answers are the rows; or a pandas or polars data frame,
+                anything with `__arrow_c_stream__`, or an iterable of rows (dictionaries, data
+                classes, named tuples, models of pydantic), which is read once, in a worker thread
+                (rows of an open sqlite3 cursor have to be made a list before).
             prompt: template of the user's message over the row's columns, `{{ column }}`.
             system: template of the system message.
             model: the provider's name for it; None for the local server's own model.
             endpoint: the `url` of the request lines, as in OpenAI's batches.
-            response_schema: a JSON Schema (object, its text, or a path); answers become columns.
+            response_schema: a JSON Schema (object, its text, or a path), or a model of pydantic;
+                answers become columns.
             params: merged into each request's body, such as `{"max_tokens": 200}`.
             id_column: column whose value becomes part of the custom_id.
             image_column: column with an image's path, URL or bytes in each row.
-            limit: the first rows only (a pilot).
+            limit: the first rows only (a pilot); no more are read of a generator.
             output_path: where to copy the request file.
             overwrite: whether `output_path` may be replaced.
             new_run: build a new job even if the same one exists, and reuse no earlier answers.
@@ -175,24 +185,23 @@ class Jobs:
         """
         from doubleword_batch.jobs.build_request import BuildRequest
 
+        cascaded = {} if cascade is None else {"cascade": arguments.mapping("cascade", cascade)}
         request = BuildRequest(
             **_source(source),
             prompt=prompt,
             system=system,
-            model=model,
-            endpoint=endpoint,
-            response_schema=dict(response_schema)
-            if isinstance(response_schema, Mapping)
-            else response_schema,
-            params=dict(params or {}),
-            id_column=id_column,
-            image_column=image_column,
-            limit=limit,
-            output_path=None if output_path is None else fspath(output_path),
+            model=arguments.text("model", model),
+            endpoint=arguments.text("endpoint", endpoint) or "",
+            response_schema=arguments.schema(response_schema),
+            params=arguments.params(params),
+            id_column=arguments.text("id_column", id_column),
+            image_column=arguments.text("image_column", image_column),
+            limit=arguments.whole_number("limit", limit),
+            output_path=arguments.path("output_path", output_path),
             overwrite=overwrite,
             new_run=new_run,
-            options=dict(options or {}) | ({} if cascade is None else {"cascade": dict(cascade)}),
-            is_capped=cap_of(max_cost_usd) is not None,
+            options=arguments.mapping("options", options) | cascaded,
+            is_capped=arguments.cap(max_cost_usd) is not None,
         )
         created = await self.build(request, progress=progress)
         return Job(self._workspace, created.job, created=created)
@@ -219,14 +228,15 @@ class Jobs:
         """
         from doubleword_batch.jobs import submit
 
-        return await submit.upload(await self.workspace(), path=fspath(path), progress=progress)
+        given = arguments.path("path", path)
+        return await submit.upload(await self.workspace(), path=given, progress=progress)
 
     def job(self, name: str) -> Job:
         """The job with that name, or with that batch or input file id of the provider.
 
         It is looked up by the first verb; an id from elsewhere is then adopted.
         """
-        return Job(self._workspace, name)
+        return Job(self._workspace, arguments.text("name", name) or "")
 
     async def list(
         self,
@@ -249,7 +259,12 @@ class Jobs:
         from doubleword_batch.jobs.listing import list_objects
 
         return await list_objects(
-            await self.workspace(), kind, status=status, search=search, limit=limit, after=after
+            await self.workspace(),
+            kind,
+            status=arguments.text("status", status),
+            search=arguments.text("search", search),
+            limit=arguments.whole_number("limit", limit) or 0,
+            after=arguments.text("after", after),
         )
 
 
@@ -257,5 +272,9 @@ def _source(source: object) -> dict[str, Any]:
     if source is None:
         return {}
     if isinstance(source, str | PathLike):
-        return {"source": fspath(source)}
+        return {"source": arguments.path("source", cast("object", source))}
+    if isinstance(source, Job):
+        return {"source": f"job:{source.name}"}
+    if isinstance(source, JobResults):
+        return {"source": source.as_source()}
     return {"objects": source}

@@ -66,6 +66,33 @@ class JobResults:
         has lists and objects as JSON text.
         """
         path = self.path
+        try:
+            yield from self._rows(path)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"The table {path} is gone or was changed: {error}.",
+                hint="Write it again, with the job's results.",
+                code="not_readable",
+            ) from None
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self.rows()
+
+    def as_source(self) -> str:
+        """What a job over these answers has as its source.
+
+        Raises:
+            InputError: they are the answer to a query.
+        """
+        name = self.reply.job
+        if self.reply.query is None:
+            return f"job:{name}"
+        raise InputError(
+            "Results with a query are not a source.",
+            hint=f"Give the text job:{name}::SELECT ... as the source.",
+        )
+
+    def _rows(self, path: Path) -> Iterator[dict[str, Any]]:
         written = self.format or path.suffix.lower().lstrip(".")
         if written == "parquet":
             from doubleword_batch.sources import open_source
@@ -76,7 +103,7 @@ class JobResults:
 
             with path.open("rb") as stream:  # the csv module refuses texts over 128 KiB
                 records = iter(CsvRecords(stream, path, Dialect(0, b",", b"\n")))
-                columns = next(records)
+                columns = next(records, list[str]())
                 for record in records:
                     yield dict(zip(columns, record, strict=True))
         else:
@@ -87,7 +114,9 @@ class JobResults:
                     yield msgspec.json.decode(line)
 
     def to_pandas(self) -> Any:
-        """The table as a pandas data frame; whole numbers with gaps are `Int64` or `UInt64`.
+        """The table as a pandas data frame.
+
+        Whole numbers with gaps are `Int64` or `UInt64`, truths with gaps are `boolean`.
 
         Raises:
             ConfigError: code `no_extra`: pandas is not installed.
@@ -97,8 +126,11 @@ class JobResults:
         frame = pandas.DataFrame(rows)
         for name in frame.columns:
             values = [row.get(name) for row in rows]
-            if set(map(type, values)) == {int, type(None)}:  # a float would lose their digits
+            kinds = set(map(type, values))
+            if kinds == {int, type(None)}:  # a float would lose their digits
                 frame[name] = _whole_numbers(pandas, values)
+            elif kinds == {bool, type(None)}:
+                frame[name] = pandas.array(values, dtype="boolean")
         return frame
 
     def to_polars(self) -> Any:

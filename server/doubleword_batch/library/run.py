@@ -2,7 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio.from_thread import start_blocking_portal
 
+from doubleword_batch.library import arguments
 from doubleword_batch.library.job import Job
 from doubleword_batch.library.jobs import Jobs
 from doubleword_batch.library.results import JobResults
@@ -26,7 +28,17 @@ def run(
     *,
     prompt: str,
     output_path: str | PathLike[str] | None = None,
+    system: str | None = None,
     model: str | None = None,
+    endpoint: str = "/v1/chat/completions",
+    response_schema: Mapping[str, Any] | str | PathLike[str] | type[Any] | None = None,
+    params: Mapping[str, Any] | None = None,
+    id_column: str | None = None,
+    image_column: str | None = None,
+    limit: int | None = None,
+    new_run: bool = False,
+    options: Mapping[str, Any] | None = None,
+    cascade: Mapping[str, Any] | None = None,
     completion_window: str | None = None,
     max_cost_usd: Decimal | float | None = None,
     overwrite: bool = False,
@@ -35,7 +47,6 @@ def run(
     lock: bool = True,
     settings: "Settings | None" = None,
     progress: "Progress" = no_progress,
-    **request: Any,
 ) -> JobResults:
     """From a table and a prompt to the same table with answers: build, submit, wait, fetch.
 
@@ -47,7 +58,17 @@ def run(
         source: as in `Jobs.create`.
         prompt: as in `Jobs.create`.
         output_path: the table to write; by default JSON Lines in the state directory.
-        model: as in `Jobs.create`.
+        system: as in `Jobs.create`, as are the arguments up to `cascade`.
+        model: its name.
+        endpoint: the `url` of the request lines.
+        response_schema: of the answers, which become columns.
+        params: of each request, such as `{"max_tokens": 200}`.
+        id_column: becomes part of the custom_id.
+        image_column: column with an image in each row.
+        limit: the first rows only (a pilot).
+        new_run: build a new job even if the same one exists.
+        options: rarely needed ones.
+        cascade: a strong model for the rows that need it.
         completion_window: as in `Job.submit`.
         max_cost_usd: do not submit above this, US dollars.
         overwrite: whether `output_path` may be replaced.
@@ -57,7 +78,6 @@ def run(
         lock: as in `Job.results`.
         settings: as in `Jobs`.
         progress: called with (done, total or None, words), from any thread.
-        request: the other arguments of `Jobs.create`: `system`, `response_schema`, `params`, ...
 
     Raises:
         DoublewordBatchError: as the verbs of `Job`; nothing that was paid for is lost.
@@ -71,9 +91,9 @@ def run(
     async def work() -> JobResults:
         async with Jobs(settings) as jobs:
             ws = await jobs.workspace()
-            seconds = math.inf if timeout_seconds is None else timeout_seconds
-            deadline = ws.monotonic() + seconds
-            path = output_path
+            seconds = arguments.seconds("timeout_seconds", timeout_seconds)
+            deadline = math.inf if seconds is None else ws.monotonic() + seconds
+            path = arguments.path("output_path", output_path)
             if path is not None:  # before anything is spent
                 target = await in_thread(
                     lambda _: checked_path(ws, path, overwrite=overwrite, source=source)
@@ -82,10 +102,19 @@ def run(
             job = await jobs.create(
                 source,
                 prompt=prompt,
+                system=system,
                 model=model,
+                endpoint=endpoint,
+                response_schema=response_schema,
+                params=params,
+                id_column=id_column,
+                image_column=image_column,
+                limit=limit,
+                new_run=new_run,
+                options=options,
+                cascade=cascade,
                 max_cost_usd=max_cost_usd,
                 progress=progress,
-                **request,
             )
             if path is not None:  # an existing file may be another job's
                 stored = await find_job(ws, job.name)
@@ -95,7 +124,7 @@ def run(
                 if next_try > deadline:  # rows without a batch are pending
                     return await write(job)
                 await ws.sleep(waiting.retry_after_seconds)
-            left = None if timeout_seconds is None else max(0.0, deadline - ws.monotonic())
+            left = None if seconds is None else max(0.0, deadline - ws.monotonic())
             await job.wait(left, progress=progress)
             return await write(job)
 
@@ -122,8 +151,9 @@ def _blocking(work: Callable[[], Awaitable[JobResults]]) -> JobResults:
 
 
 def _is_in_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+    """Whether an event loop runs here, of asyncio or of trio."""
+    for ask in (asyncio.get_running_loop, anyio.get_current_task):
+        with suppress(RuntimeError):
+            ask()
+            return True
+    return False

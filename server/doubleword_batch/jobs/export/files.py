@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Literal
 import msgspec
 
 from doubleword_batch.atomic_files import atomic_file
-from doubleword_batch.errors import InputError, Next
+from doubleword_batch.errors import InputError, Next, quote_untrusted
 from doubleword_batch.extra_packages import is_installed, missing_extra
 from doubleword_batch.jobs.export.output_file import OutputFile
 from doubleword_batch.jobs.export.table import FETCH_AGAIN, Rows
@@ -67,6 +67,11 @@ def format_of(path: Path, asked: Format | None, job: str | None = None) -> Forma
 def _named_format(path: Path, asked: Format | None) -> Format:
     suffix = path.suffix.lower()
     named = _FORMATS.get(suffix)
+    if asked is not None and asked not in _FORMATS.values():
+        raise InputError(
+            f"Tables are not written as {quote_untrusted(str(asked), 60)}.",
+            hint="The formats are csv, jsonl and parquet.",
+        )
     if asked is not None and (not suffix or named == asked or suffix not in _OF_TABLES):
         return asked
     if asked is not None:
