@@ -51,7 +51,7 @@ REFUSED = {
     "itself": ({"model": STRONG}, "is the job's own"),
     "zero temperature": (
         {"params": {"temperature": 0, "logprobs": False}},
-        "always alike",
+        "always the same",
     ),
     "responses": ({"endpoint": "/v1/responses"}, "/v1/chat/completions only"),
     "few rows": ({"limit": 499}, "not worth it for 499 requests"),

@@ -64,7 +64,7 @@ def test_what_waits_for_a_person_is_shown_with_what_to_do(hosted, shell):
     waiting = hosted.run("approve")
     assert job in waiting.stdout
     assert "at most $0.08" in waiting.stdout
-    assert "approve JOB asks, and submits it" in waiting.stderr
+    assert "approve JOB asks you, and submits it" in waiting.stderr
 
 
 def test_an_amount_that_is_none_is_an_error_of_the_command_line(shared):
