@@ -50,6 +50,7 @@ def test_a_person_reads_the_next_command_and_no_tool_call(shared):
         ({"DOUBLEWORD_BATCH_MAX_COST_USD": "much"}, 4, "invalid_setting"),
         ({"DOUBLEWORD_BATCH_LOCAL_EXECUTOR": "builtin"}, 4, None),
         ({"DOUBLEWORD_BATCH_HOME": "rows.csv"}, 4, "invalid_setting"),
+        ({"DOUBLEWORD_BATCH_HOME": "~nobody-of-that-name/state"}, 4, "invalid_setting"),
     ],
 )
 def test_an_unusable_environment_has_its_own_code(shared, environment, code, kind):

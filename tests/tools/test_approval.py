@@ -11,7 +11,7 @@ from mcp.types import ElicitResult
 
 from agent import Agent
 from as_doubleword import as_doubleword
-from doubleword_batch import Jobs
+from doubleword_batch import InputError, Jobs
 from doubleword_batch.jobs.store.approvals import ANSWER_SECONDS, Approval, Approvals
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.library.approvals import JobApprovals
@@ -207,6 +207,27 @@ async def test_a_retry_is_asked_for_and_changes_nothing_before_the_yes(
     assert [question.message.split(" for ")[1][:12] for question in person.asked] == [
         "at most $2.0"
     ] * 2
+
+
+async def test_a_yes_that_is_given_elsewhere_makes_the_retry_itself_and_only_once(
+    environment, faulty, reviews
+):
+    failing = [RequestFault(fault="error", status=500, message="no", times=40)]
+    with faulty(requests=failing) as server:
+        settings = asking(environment, server, above="1.50")
+        async with host(settings, "auto", Person("cancel")) as a:
+            job = (await a.runs_job(**DEAR))["job"]
+            await a.fails("retry_failed", job=job, params={"max_tokens": 250_000})
+        async with Jobs(settings) as jobs:
+            approvals = JobApprovals(jobs)
+            question = await approvals.about(job)
+            approved = await approvals.decide(question.id, "approved", "terminal")
+            retried = await approvals.perform(approved)
+            assert (retried.rows, len(retried.batch_ids)) == (40, 1)
+            with pytest.raises(InputError, match="answered and used") as caught:
+                await approvals.decide(question.id, "approved", "terminal")
+        assert len(batches_at(server)) == 2
+    assert caught.value.code == "needs_approval"
 
 
 async def test_a_changed_price_asks_again(environment, faulty, reviews, monkeypatch):

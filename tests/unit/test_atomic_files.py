@@ -331,17 +331,27 @@ def test_a_link_at_the_target_is_replaced_and_not_followed(tmp_path):
     assert not (tmp_path / "out").is_symlink()
 
 
-def test_a_file_that_appears_meanwhile_is_kept_when_nothing_may_be_overwritten(tmp_path):
+@pytest.mark.parametrize("has_links", [True, False], ids=["links", "a disk without hard links"])
+def test_a_file_that_appears_meanwhile_is_kept_when_nothing_may_be_overwritten(
+    tmp_path, monkeypatch, has_links
+):
+    def no_link(*_, **_options):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
     def write_beside_another():
         with atomic_file(tmp_path / "out", overwrite=False) as file:
             file.write(b"ours")
             (tmp_path / "out").write_bytes(b"theirs")
 
+    if not has_links:
+        monkeypatch.setattr(os, "link", no_link)
     with pytest.raises(InputError) as refused:
         write_beside_another()
     assert refused.value.code == "output_exists"
     assert (tmp_path / "out").read_bytes() == b"theirs"
-    assert names(tmp_path) == ["out"]
+    write_bytes(tmp_path / "free", b"ours", overwrite=False)
+    assert (tmp_path / "free").read_bytes() == b"ours"
+    assert names(tmp_path) == ["free", "out"]
 
 
 def test_a_copy_is_whole_and_a_missing_source_leaves_nothing(tmp_path):

@@ -209,6 +209,16 @@ async def test_an_estimate_is_at_least_nothing_and_at_most_what_no_cap_allows(
 
 
 @respx.mock
+async def test_an_estimate_that_is_no_amount_is_called_unexpected(connect_directly):
+    body = {"file_id": ID, "total_estimated_cost": "a lot", "total_requests": 3.0}
+    respx.get(f"{API}/files/{ID}/cost-estimate").respond(json=body)
+    with pytest.raises(errors.ProtocolError) as caught:
+        await connect_directly().files.estimate_cost(ID, "24h")
+    assert caught.value.code == "unexpected_reply"
+    assert "total_estimated_cost" in caught.value.message
+
+
+@respx.mock
 async def test_counts_without_bound_are_counts(connect_directly):
     counts = {"total": 10**400, "completed": -1, "failed": 2}
     text = json.dumps({"id": "b", "object": "batch", "request_counts": counts})

@@ -82,6 +82,24 @@ async def test_a_file_needs_no_more_than_its_id(connect):
 
 
 @respx.mock
+async def test_metadata_that_is_none_costs_nobody_the_batch(connect):
+    batch = {"id": ID, "status": "completed", "metadata": "some words"}
+    respx.get(f"{API}/batches/{ID}").respond(200, json=batch)
+    assert (await connect().batches.get(ID)).metadata == {}
+
+
+@pytest.mark.parametrize("reply", [5, "some words", True, {"data": "some words"}])
+@pytest.mark.parametrize("kind", ["models", "batches", "files"])
+@respx.mock
+async def test_a_reply_that_is_no_list_is_called_unexpected(connect, kind, reply):
+    respx.get(f"{API}/{kind}").respond(200, json=reply)
+    listed = getattr(connect(), kind).list()
+    with pytest.raises(errors.ProtocolError) as caught:
+        await (listed if kind == "models" else anext(listed))
+    assert caught.value.code == "unexpected_reply"
+
+
+@respx.mock
 async def test_a_batch_with_nulls_blanks_and_unknown_fields_is_read(connect):
     batch = {
         "id": ID,
