@@ -17,6 +17,7 @@ from doubleword_batch.open_files import NO_LINK
 
 _ATTEMPTS = 10
 _PAUSE_SECONDS = 0.01
+_LEFT_TO_PARENT = -1
 
 if sys.platform == "win32":
     import ctypes
@@ -77,13 +78,33 @@ class LivenessLock:
             for _ in range(_ATTEMPTS):
                 if _try_lock(lock._descriptor, shared=False):  # our own
                     stack.pop_all()
+                    _held.add(lock)
                     return lock
                 time.sleep(_PAUSE_SECONDS)  # `is_held` may be checking, which takes microseconds
         raise BlockingIOError(errno.EAGAIN, "Another process holds the lock", str(path))
 
     def release(self) -> None:
         """Release the lock; call it only once."""
+        _held.discard(self)
+        if self._descriptor != _LEFT_TO_PARENT:
+            os.close(self._descriptor)
+
+    def leave_to_parent(self) -> None:
+        """In a forked process: let the lock end with the process that took it."""
         os.close(self._descriptor)
+        self._descriptor = _LEFT_TO_PARENT
+
+
+_held: set[LivenessLock] = set()
+
+
+def _leave_all_to_parent() -> None:
+    while _held:
+        _held.pop().leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_all_to_parent)
 
 
 def hold(descriptor: int) -> None:

@@ -1,6 +1,7 @@
 """A lock that ends with its process, and that anybody may ask about."""
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -103,3 +104,24 @@ def test_a_lock_follows_its_folder_to_another_name(tmp_path):
     assert is_held(tmp_path / "after" / "lock")
     held.release()
     assert not is_held(tmp_path / "after" / "lock")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows forks no processes")
+def test_a_lock_ends_with_its_process_though_a_forked_one_lives_on(tmp_path):
+    """Such as a worker of a pool: nobody would start another server until it has ended."""
+    lock = LivenessLock.acquire(tmp_path / "lock")
+    ours, of_the_child = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        of_the_child.sendall(b".")
+        of_the_child.recv(1)  # until the parent closes its end
+        lock.release()  # as whatever unwinds there does
+        os._exit(0)
+    of_the_child.close()
+    with ours:
+        assert ours.recv(1) == b"."
+        assert is_held(tmp_path / "lock")
+        lock.release()
+        assert not is_held(tmp_path / "lock")
+    assert os.waitpid(child, 0)[1] == 0
