@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import threading
 from time import monotonic
@@ -158,6 +159,27 @@ def test_a_download_of_all_is_the_table_of_the_job(browser, reviews, home):
     while list((home / "console" / "downloads").iterdir()):  # it goes once it was sent
         assert monotonic() < until
         browser.get("/static/icon.svg")
+
+
+def test_a_download_that_a_killed_console_left_goes_with_a_later_build(tmp_path):
+    home = tmp_path / "home"
+    left = [
+        home / "console" / "downloads" / ".0123456789abcdef.part.csv",
+        home / "console" / "drafts" / ".0123456789abcdef.json.0123456789abcdef.part",
+    ]
+    for path in left:
+        path.parent.mkdir(parents=True, mode=0o700)
+        path.write_text("answers", encoding="utf-8")
+        os.utime(path, (0, 0))
+    home.chmod(0o700)
+    (tmp_path / "rows.csv").write_text("text\na\n", encoding="utf-8")
+
+    async def build():
+        async with Jobs(settings_of(home)) as jobs:
+            await jobs.create(tmp_path / "rows.csv", prompt="{{ text }}")
+
+    anyio.run(build)
+    assert not any(path.exists() for path in left)
 
 
 def test_a_row_shows_its_source_request_and_answer(browser, reviews):

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from doubleword_batch.atomic_files import as_store_error
 from doubleword_batch.console.context import console_of, form_of, name_of, row_number, whole_number
 from doubleword_batch.console.render import go_to, job_url, page
 from doubleword_batch.errors import DoublewordBatchError, InputError
@@ -123,8 +124,9 @@ async def download(request: Request) -> Response:
     wanted, _ = _wanted(request.query_params)
     snapshot = await _snapshot(request)
     folder = console.jobs.settings.home / "console" / "downloads"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / f"{secrets.token_hex(8)}.{wanted_format}"
+    with as_store_error(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / f".{secrets.token_hex(8)}.part.{wanted_format}"  # a later build removes it
     await console.views.write(name, path, wanted_format, snapshot, wanted)
     part = "" if wanted.is_empty else "-filtered"
     return FileResponse(

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from doubleword_batch.atomic_files import atomic_file, not_written
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.jobs.build_request import BuildOptions, BuildRequest, build_options
 from doubleword_batch.jobs.disk_quota import disk_quota
@@ -197,6 +198,7 @@ def write_groups(source: Source, column: str, path: Path, cancelled: Callable[[]
     Raises:
         InputError: no such column (code `invalid_argument`), or a group of more than 64 MiB
             (`source_too_large`).
+        StoreError: code `disk_full` or `not_written`.
     """
     if column not in source.columns:
         names = ", ".join(quote_untrusted(name, 60) for name in source.columns[:_COLUMNS_NAMED])
@@ -208,7 +210,7 @@ def write_groups(source: Source, column: str, path: Path, cancelled: Callable[[]
     try:
         with (
             closing(sqlite3.connect(database, isolation_level=None)) as db,
-            path.open("wb") as output,
+            atomic_file(path, private=True) as output,
         ):
             db.execute("PRAGMA journal_mode = OFF")
             db.execute("PRAGMA synchronous = OFF")
@@ -221,6 +223,8 @@ def write_groups(source: Source, column: str, path: Path, cancelled: Callable[[]
             db.execute("COMMIT")
             for _, rows in groupby(db.execute(_ORDERED), key=itemgetter(0)):
                 output.write(msgspec.json.encode(_joined(rows, column)) + b"\n")
+    except sqlite3.OperationalError as error:
+        raise not_written(path, error) from None
     finally:
         database.unlink(missing_ok=True)
 

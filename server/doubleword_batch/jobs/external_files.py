@@ -210,8 +210,8 @@ async def read_input_file(job: StoredJob) -> StoredJob:
         NotFoundError: the file is gone, and it has no batch.
     """
     part = job.parts()[0]
-    job.folder.mkdir(mode=0o700, exist_ok=True)
     with staging_folder(job.store) as staging:
+        job.folder.mkdir(mode=0o700, exist_ok=True)
         path = staging.path / REQUEST_FILE
         if not await _write_input(job, part, path):
             return _leave_rows_open(job)

@@ -23,6 +23,7 @@ from typing import Any, NoReturn, Protocol, Self, cast
 
 import msgspec
 
+from doubleword_batch.atomic_files import as_store_error
 from doubleword_batch.errors import quote_untrusted
 from doubleword_batch.loose_json import is_too_deep
 from doubleword_batch.public_address import why_not_public
@@ -246,7 +247,8 @@ class SeenIds:
                     yield line, other
 
     def _spill(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="custom-ids-")
+        with as_store_error(Path(tempfile.gettempdir())):
+            self._folder = tempfile.TemporaryDirectory(prefix="custom-ids-")
         self._buffers = [bytearray() for _ in range(_BUCKETS)]
         for custom_id, line in self._line_of.items():
             self._add_digest(custom_id, line)
@@ -261,7 +263,8 @@ class SeenIds:
             self._write(number, buffer)
 
     def _write(self, number: int, buffer: bytearray) -> None:
-        with self._bucket(number).open("ab") as file:
+        bucket = self._bucket(number)
+        with as_store_error(bucket), bucket.open("ab") as file:
             file.write(buffer)
         buffer.clear()
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from doubleword_batch.atomic_files import rename, sync_folder
+from doubleword_batch.atomic_files import as_store_error, rename, sync_folder
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.liveness import LivenessLock, is_held
 from doubleword_batch.open_files import is_link, is_plain_file
@@ -42,7 +42,7 @@ def staging_folder(store: Store) -> Generator[StagingFolder]:
     """A new private folder among the jobs' folders; if it is still there on leaving, it is removed.
 
     Raises:
-        StoreError: it cannot be made.
+        StoreError: it cannot be made, or what the block writes there cannot be written.
     """
     token = secrets.token_hex(8)
     path = store.home / "jobs" / f"{_PREFIX}{token}"
@@ -59,7 +59,8 @@ def staging_folder(store: Store) -> Generator[StagingFolder]:
                 (path / _MARK).write_text(token, encoding="ascii")
         except OSError as error:
             raise store.unusable(error) from None
-        yield StagingFolder(token, path)
+        with as_store_error(path):
+            yield StagingFolder(token, path)
 
 
 def publish_folder(staging: StagingFolder, folder: Path) -> None:
@@ -101,8 +102,8 @@ def remove_leftovers(store: Store) -> None:
             else:
                 clear_building_mark(mark.parent)
         store.drop_abandoned(living)
-    folders = (store.home, store.home / "local", store.home / "console" / "drafts")
-    ours = (path for folder in folders for path in folder.glob(_UNFINISHED))
+    folders = (".", "local", "console/drafts", "console/downloads")
+    ours = (path for folder in folders for path in (store.home / folder).glob(_UNFINISHED))
     for path in (*_in_folders(jobs, _UNFINISHED), *ours):
         if _is_old(path):
             _delete(path)
