@@ -8,7 +8,7 @@ import pytest
 from as_doubleword import as_doubleword
 from doubleword_batch import Jobs, StoreError
 from doubleword_batch.api import retry_policy
-from doubleword_batch.jobs.reuse import in_flight
+from doubleword_batch.jobs.reuse import unfetched_answers
 from doubleword_batch.local import LocalConfig, LocalServer
 from doubleword_batch.settings import Settings
 from library.test_paying_once import PROMPT, Sent, answers, done, table, texts
@@ -106,8 +106,8 @@ async def test_a_new_job_has_lost_copies_read_again_before_it_would_pay(settings
 async def test_a_provider_that_is_away_keeps_lost_answers_on_their_way(
     settings, tmp_path, server, monkeypatch
 ):
-    monkeypatch.setattr(in_flight, "_FOUND_WITHIN_SECONDS", 0.2)
-    monkeypatch.setattr(in_flight, "_FETCHED_WITHIN_SECONDS", 1.0)
+    monkeypatch.setattr(unfetched_answers, "_FOUND_WITHIN_SECONDS", 0.2)
+    monkeypatch.setattr(unfetched_answers, "_FETCHED_WITHIN_SECONDS", 1.0)
     async with Jobs(settings) as jobs:
         first, _ = await done(jobs, table(tmp_path / "a.csv", texts(2)))
         lose(settings, first, "deleted")

@@ -6,7 +6,7 @@ import pytest
 
 from as_doubleword import as_doubleword
 from doubleword_batch import Jobs
-from doubleword_batch.jobs.reuse import in_flight
+from doubleword_batch.jobs.reuse import unfetched_answers
 from doubleword_batch.local import Faults, LocalConfig, LocalServer
 from doubleword_batch.local.executors.faults import Match, RequestFault
 from doubleword_batch.settings import Settings
@@ -131,8 +131,8 @@ async def test_who_wants_no_answers_of_that_job_hears_nothing_of_it(
 async def test_a_provider_that_cannot_be_reached_ends_no_build(
     settings, tmp_path, server, release, monkeypatch
 ):
-    monkeypatch.setattr(in_flight, "_FOUND_WITHIN_SECONDS", 0.2)
-    monkeypatch.setattr(in_flight, "_FETCHED_WITHIN_SECONDS", 1.0)
+    monkeypatch.setattr(unfetched_answers, "_FOUND_WITHIN_SECONDS", 0.2)
+    monkeypatch.setattr(unfetched_answers, "_FETCHED_WITHIN_SECONDS", 1.0)
     async with Jobs(settings) as jobs:
         first = await submitted(jobs, tmp_path / "a.csv", ["a"])
         await first.wait(60)

@@ -28,13 +28,13 @@ from doubleword_batch.jobs.job_tables import JobSource, job_source
 from doubleword_batch.jobs.later_parts import write_first_wave
 from doubleword_batch.jobs.replies import Created
 from doubleword_batch.jobs.reuse.deduplicate import drop_known_requests
-from doubleword_batch.jobs.reuse.in_flight import (
+from doubleword_batch.jobs.reuse.key_file import EqualRows
+from doubleword_batch.jobs.reuse.lookup_keys import write_strong_keys
+from doubleword_batch.jobs.reuse.unfetched_answers import (
     fetch_from_thread,
     record_in_flight,
     should_rebuild,
 )
-from doubleword_batch.jobs.reuse.key_file import EqualRows
-from doubleword_batch.jobs.reuse.lookup_keys import write_strong_keys
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.records import AFTER_FIRST_WAVE
 from doubleword_batch.jobs.store.staging import (

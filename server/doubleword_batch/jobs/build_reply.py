@@ -12,14 +12,14 @@ from doubleword_batch.jobs.costs import estimate_cost
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.later_parts import waves_in_words
 from doubleword_batch.jobs.replies import Created
-from doubleword_batch.jobs.reuse.in_flight import (
+from doubleword_batch.jobs.reuse.savings import row_savings, savings_in_words
+from doubleword_batch.jobs.reuse.unfetched_answers import (
     in_flight_in_words,
+    lost_answers_in_words,
     next_for_in_flight,
     read_in_flight,
     read_lost_answers,
 )
-from doubleword_batch.jobs.reuse.savings import row_savings, savings_in_words
-from doubleword_batch.jobs.reuse.unfetched_answers import lost_answers_in_words
 from doubleword_batch.jobs.window_costs import compare_windows
 from doubleword_batch.plain_text import shortened
 from doubleword_batch.requests import BuildResult

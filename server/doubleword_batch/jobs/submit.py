@@ -42,7 +42,7 @@ from doubleword_batch.jobs.request_costs import (
     holds_cap,
 )
 from doubleword_batch.jobs.retry import finish_retry
-from doubleword_batch.jobs.reuse.in_flight import reuse_cost_note
+from doubleword_batch.jobs.reuse.unfetched_answers import reuse_cost_note
 from doubleword_batch.jobs.store.cascades import record_cascade
 from doubleword_batch.jobs.store.records import Part
 from doubleword_batch.jobs.store.worker_threads import in_thread
