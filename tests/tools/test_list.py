@@ -113,7 +113,7 @@ async def test_an_empty_list_says_that_there_is_nothing(settings):
 async def test_a_page_that_begins_nowhere_is_an_error(settings, kind):
     async with agent(settings) as a:
         reply = await a.fails("list", kind=kind, after="nothing-of-the-kind")
-    assert "to go on after" in reply.text
+    assert "to continue after" in reply.text
 
 
 async def test_what_comes_after_the_oldest_job_is_nothing_and_that_is_said(settings, reviews):

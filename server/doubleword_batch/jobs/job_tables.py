@@ -123,7 +123,7 @@ def _not_whole(job: StoredJob) -> tuple[str, ...]:
     named = ", ".join(f"{count} {outcome}" for outcome, count in sums.items())
     verb = "has" if rows == 1 else "have"
     words = f"Of the {good + rows} rows of job {job.name}, {rows} {verb} no good answer ({named})"
-    return (f"{words}; a SELECT ... WHERE outcome = 'ok' behind job:{job.name}:: leaves them out.",)
+    return (f"{words}; a SELECT ... WHERE outcome = 'ok' after job:{job.name}:: leaves them out.",)
 
 
 def _refuse_unfinished(job: StoredJob) -> None:

@@ -203,7 +203,8 @@ def _check_status(status: str | None, known: Sequence[str], seen: set[str]) -> N
 
 def _nothing_after(what: str, after: str) -> InputError:
     return InputError(
-        f"There is no {what} {quote_untrusted(after, 64)} to go on after.", hint="Leave after out."
+        f"There is no {what} {quote_untrusted(after, 64)} to continue after.",
+        hint="Leave after out.",
     )
 
 

@@ -192,7 +192,7 @@ async def _begin(
     parts = [part for part in job.parts() if part.number in selection.parts]
     estimate = await fetch_provider_estimate(job, parts)
     is_unchanged = selection.is_everything and not params and _are_whole(job, selection)
-    # For a cap or an approval the lines themselves have to be counted, so they are written anew.
+    # For a cap or an approval the lines themselves have to be counted, so they are written again.
     if job.profile.retry and is_unchanged and not job.workspace.is_bounded:
         cost = await _retry_in_place(job, selection, estimate)
         if cost is not None:

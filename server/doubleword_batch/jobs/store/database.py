@@ -75,7 +75,7 @@ class Database:
             raise StoreError(
                 f"The store in {self.home} is empty or gone, but its jobs' files are there.",
                 hint="Put store.sqlite3 back from a copy, or move the folder jobs away to begin "
-                "anew.",
+                "again.",
             )
 
     def close(self) -> None:
