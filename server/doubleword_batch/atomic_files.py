@@ -223,7 +223,7 @@ def check_writable(path: Path) -> None:
 
     Creates a file beside it and removes it again: permissions, read-only and special file systems
     differ too much to be checked in any other way. Its name is as long as the target's, because
-    Windows counts the whole path. A file that is there may be one that cannot be replaced.
+    Windows counts the whole path. An existing file may not be replaceable.
 
     Raises:
         InputError: code `not_written`.
@@ -343,7 +343,7 @@ def _temporary(path: Path) -> Path:
 
 
 def _remove_leftovers(path: Path, folder: int | None) -> None:
-    """Remove the temporary files that killed processes left when they wrote this target."""
+    """Remove the temporary files left by killed processes that were writing this target."""
     shown = re.escape(path.name[:_SHOWN_CHARACTERS])
     is_temporary = re.compile(rf"\.{shown}\.[0-9a-f]{{16}}\.part", re.DOTALL).fullmatch
     with suppress(OSError):  # the folder may be written to and not be read

@@ -108,7 +108,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def hold(descriptor: int) -> None:
-    """Hold the lock of a file that was just made until it is closed, where the file system can."""
+    """Lock a file that was just made until it is closed, if the file system can."""
     with suppress(OSError):
         _try_lock(descriptor, shared=False)
 

@@ -193,10 +193,10 @@ def _is_mounted(path: Path) -> bool:
 
 
 def keep_rights(descriptor: int, name: str | Path, folder: int | None) -> None:
-    """Give a new file the rights of the one that it will replace.
+    """Give a new file the permissions of the file that it will replace.
 
     Args:
-        descriptor: of the new file, which only its owner can read so far.
+        descriptor: the new file's, which only its owner can read so far.
         name: of the file that is replaced; in `folder`, if that is given.
         folder: the descriptor of a folder.
     """
@@ -209,7 +209,7 @@ def keep_rights(descriptor: int, name: str | Path, folder: int | None) -> None:
             os.fchown(descriptor, found.st_uid, -1)
         try:
             os.fchown(descriptor, -1, found.st_gid)
-        except PermissionError:  # rights of its group are not for ours
+        except PermissionError:  # the group's rights are not meant for our group
             mode &= ~stat.S_IRWXG
         _keep_acl(descriptor, name, folder)
         os.fchmod(descriptor, mode)
@@ -250,7 +250,7 @@ def is_plain_file(path: Path) -> bool:
 
 
 def is_other_than_file(path: Path) -> bool:
-    """Whether something stands there that is no regular file: a link, a folder, a pipe."""
+    """Whether something other than a regular file is there: a link, a folder, a pipe."""
     try:
         return not stat.S_ISREG(path.lstat().st_mode)
     except OSError:

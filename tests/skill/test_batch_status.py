@@ -47,7 +47,7 @@ def test_a_page_is_read_whatever_its_list_is_called(name):
 def test_what_has_no_list_is_not_an_empty_page(page):
     with pytest.raises(ValueError, match="data"):
         Page[Batch].model_validate(page)
-    with pytest.raises(ScriptError, match="has no list"):
+    with pytest.raises(ScriptError, match="contains no list"):
         batch_status.objects_of(page)
 
 

@@ -63,7 +63,7 @@ def test_a_name_that_windows_cannot_have_is_refused_and_nothing_is_written(
 ):
     atomic_files = script_module("atomic_files")
     monkeypatch.setattr(atomic_files, "_IS_WINDOWS", True)
-    with pytest.raises(Exception, match="Windows can have no file of the name") as stopped:
+    with pytest.raises(Exception, match="Windows cannot have a file named") as stopped:
         atomic_files.write_whole(tmp_path / name, [b"x"])
     assert type(stopped.value).__name__ == "ScriptError"
     assert list(tmp_path.iterdir()) == []

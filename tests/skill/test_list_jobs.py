@@ -60,8 +60,8 @@ def test_without_a_key_or_with_a_wrong_word_it_says_so(run):
     assert run("list_jobs.py", "files").code == 2
 
     for option, word, what in (
-        ("--limit", "0", "a whole number from 1"),
-        ("--limit", "some", "a whole number from 1"),
+        ("--limit", "0", "a whole number, at least 1"),
+        ("--limit", "some", "a whole number, at least 1"),
         ("--patience", "inf", "a time in seconds"),
         ("--patience", "soon", "a time in seconds"),
     ):

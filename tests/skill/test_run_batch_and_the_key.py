@@ -21,10 +21,10 @@ CONFIG = {
     "credentials": ({"DOUBLEWORD_BASE_URL": "https://a:b@x/v1"}, "not a plain http(s) address"),
     "asking a person": (
         {"DOUBLEWORD_BATCH_ASK_ABOVE_USD": "0"},
-        "which this script cannot keep",
+        "which this script cannot enforce",
     ),
-    "daily cap": ({"DOUBLEWORD_BATCH_MAX_DAILY_USD": "1"}, "which this script cannot keep"),
-    "read only": ({"DOUBLEWORD_BATCH_READ_ONLY": "1"}, "which this script cannot keep"),
+    "daily cap": ({"DOUBLEWORD_BATCH_MAX_DAILY_USD": "1"}, "which this script cannot enforce"),
+    "read only": ({"DOUBLEWORD_BATCH_READ_ONLY": "1"}, "which this script cannot enforce"),
     **{
         f"{text} as an amount": ({"DOUBLEWORD_BATCH_MAX_COST_USD": text}, "is not an amount")
         for text in ("much", "-1", "nan", "inf")

@@ -140,6 +140,6 @@ def test_an_id_that_nobody_has_names_the_way_out_and_pays_nothing_twice(run, ser
         for _ in range(2):
             done = run("run_batch.py", "requests.jsonl", *HASTY, **variables)
             assert done.code == 5
-            assert "«batch_of_nobody» and answers 404 to it" in done.err
+            assert "«batch_of_nobody» but answers 404 to it" in done.err
             assert "It is not sent again" in done.err
     assert len(server.created) == 1

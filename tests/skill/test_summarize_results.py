@@ -190,7 +190,7 @@ def test_a_source_that_the_requests_are_not_of_is_refused(run, work, requests_of
 
     assert (short.code, foreign.code, no_table.code) == (3, 3, 2)
     assert "The source has no row 2" in short.err
-    assert "The request «x» names no row" in foreign.err
+    assert "The request «x» does not name a row" in foreign.err
     assert not (work / "out.csv").exists()
 
 

@@ -113,7 +113,7 @@ def test_blank_rows_and_a_prompt_without_a_column_are_treated_as_the_tools_treat
 
     ids = [json.loads(line)["custom_id"] for line in (work / "out.jsonl").read_text().splitlines()]
     assert ids == ["r1", "r3"]
-    assert "1 rows are blank where the prompt looks: skipped" in done.out
+    assert "1 rows are blank in the prompt's columns: skipped" in done.out
     assert done.code == 0
     assert constant.code == 3
     assert "uses no column" in constant.err

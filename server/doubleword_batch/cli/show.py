@@ -117,7 +117,7 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) 
         title=Text(title, "bold"),
         title_justify="left",
         box=box.SIMPLE_HEAD,
-        min_width=cell_len(title),  # a title would be broken at the table's width
+        min_width=cell_len(title),  # otherwise the title is wrapped at the table's width
     )
     for number, name in enumerate(names):
         texts = (name, *(row[number] for row in cells))

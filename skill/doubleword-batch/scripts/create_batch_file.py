@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # which `python3 -I` leaves out
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # `python3 -I` leaves it out
 
 from batchkit import strict_json
 from batchkit.atomic_files import PartFiles
@@ -52,14 +52,14 @@ examples:
   create_batch_file.py --requests edited.jsonl --model Qwen/Qwen3-14B-FP8 \\
       --output requests.jsonl
 
-A list of requests holds bodies ({"messages": [...]}) or whole request lines; what they lack
-(custom_id, method, url, body.model) is filled in.
+A list of requests has bodies ({"messages": [...]}) or whole request lines; missing parts
+(custom_id, method, url, body.model) are filled in.
 
 """
 
 
 def main() -> Exit:
-    """Build the files and say what is in them."""
+    """Build the files and show what is in them."""
     options = _parser().parse_args()
     limits = Limits(max_requests=options.max_requests, max_file_bytes=options.max_file_bytes)
     if (options.table is None) == (options.requests is None):
@@ -88,14 +88,14 @@ def main() -> Exit:
     for path in parts.paths:
         say(f"wrote {path}")
     if blank:
-        say(f"{blank} rows are blank where the prompt looks: skipped")
-    say(f"{written} requests of {rows} rows, about {body_bytes // _BYTES_PER_TOKEN} input tokens")
+        say(f"{blank} rows are blank in the prompt's columns: skipped")
+    say(f"{written} requests from {rows} rows, about {body_bytes // _BYTES_PER_TOKEN} input tokens")
     say(one_line(f"the first: {first.decode()[:_SHOWN_CHARACTERS].strip()}"))
     return Exit.INCOMPLETE if skipped else Exit.DONE
 
 
 def _inputs(options: argparse.Namespace) -> list[Path]:
-    """The files that are read, as far as these are ones."""
+    """The files that are read, as far as these arguments name files."""
     texts = (text for text in (options.prompt, options.system) if text and text.startswith("@"))
     named = (options.table, options.requests, options.schema, *(text[1:] for text in texts))
     return [Path(name) for name in named if name]
@@ -196,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--prompt", help="template such as 'Classify: {{ text }}', or @FILE")
     add("--system", help="template of the system message, or @FILE")
     add("--model", help="the model's id")
-    add("--schema", help="JSON Schema (a file, or its text) that the answers follow")
+    add("--schema", help="JSON Schema (a file, or its text) for the answers")
     add("--param", action="append", default=[], metavar="NAME=VALUE", help="into every body")
     add("--endpoint", choices=ENDPOINTS, default=CHAT)
     add("--id-column", metavar="COLUMN", help="becomes part of each custom_id")

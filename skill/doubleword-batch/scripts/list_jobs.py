@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Lists the server's batches, newest first, with the job each belongs to; or the key's models.
 
-Nothing is sent but questions. The key comes from DOUBLEWORD_API_KEY only; DOUBLEWORD_BASE_URL names
-another server. Needs Python 3.9 or newer and nothing else.
+Nothing is changed. The key comes from DOUBLEWORD_API_KEY only; DOUBLEWORD_BASE_URL names another
+server. Needs Python 3.9 or newer and nothing else.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # which `python3 -I` leaves out
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # `python3 -I` leaves it out
 
 from batchkit.api import Api
 from batchkit.batch_status import (
@@ -36,7 +36,7 @@ _CODES = frozenset(Exit) - {Exit.INPUT, Exit.STATE, Exit.INCOMPLETE, Exit.RUNNIN
 
 
 def main() -> Exit:
-    """One line each."""
+    """Print one line for each."""
     options = _parser().parse_args()
     api = Api(read_settings(), options.patience)
     lines = _models(api) if options.kind == "models" else _batches(api, options.status)
@@ -45,7 +45,7 @@ def main() -> Exit:
     for line in found[: options.limit] or ["nothing"]:
         say(line)
     if len(found) > options.limit:
-        say("there are more: --limit shows them, --search narrows them down")
+        say("there are more: --limit shows more, --search narrows them down")
     return Exit.DONE
 
 
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("kind", nargs="?", choices=("jobs", "models"), default="jobs", help="jobs is the default")
     add("--status", metavar="WORD", help="only batches with this status, such as in_progress")
-    add("--search", default="", metavar="TEXT", help="only lines that hold this text")
+    add("--search", default="", metavar="TEXT", help="only lines with this text")
     add("--limit", type=count, default=20, metavar="N", help="lines at most (20)")
     add("--patience", type=seconds, default=30.0, metavar="SECONDS", help="how long to retry (30)")
     return parser

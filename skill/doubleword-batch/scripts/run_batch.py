@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Runs JSONL request files as batches: upload, create, wait, fetch both result files.
 
-Safe to run again after anything, also after a kill: what was sent is written down in
-FILE.state.json, the server is searched before anything is sent, and downloads go on where they
-stopped. Results appear as FILE.results.jsonl and FILE.errors.jsonl, whole or not at all.
+Safe to run again after anything, even a kill: what was sent is recorded in FILE.state.json, the
+server is searched before anything is sent, and downloads continue where they stopped. Results
+appear as FILE.results.jsonl and FILE.errors.jsonl, whole or not at all.
 
 The key comes from DOUBLEWORD_API_KEY only; DOUBLEWORD_BASE_URL names another server (https, or
 http on this machine); DOUBLEWORD_BATCH_MAX_COST_USD is a cap that --max-cost cannot raise.
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # which `python3 -I` leaves out
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # `python3 -I` leaves it out
 
 from batchkit.api import Api
 from batchkit.backoff import TimeLimit
@@ -67,21 +67,21 @@ def _parser() -> argparse.ArgumentParser:
     add("--window", default="24h", help="completion window: 24h (cheapest, the default) or 1h")
     add("--max-cost", type=usd, metavar="USD", help="submit nothing above this")
     add("--estimate", action="store_true", help="upload, show the server's estimate, and stop")
-    add("--no-wait", action="store_true", help="submit and stop; the same command goes on later")
+    add("--no-wait", action="store_true", help="submit and stop; the same command continues later")
     add("--cancel", action="store_true", help="stop the batch and fetch what it has answered")
     add(
         "--timeout",
         type=seconds,
         metavar="SECONDS",
-        help="wait no longer than that, connecting included; the batch goes on",
+        help="wait no longer than this, including connecting; the batch goes on",
     )
-    add("--poll", type=seconds, default=30.0, metavar="SECONDS", help="most between looks (30)")
+    add("--poll", type=seconds, default=30.0, metavar="SECONDS", help="most between polls (30)")
     add(
         "--patience",
         type=seconds,
         default=180.0,
         metavar="SECONDS",
-        help="how long to repeat a request that fails (180)",
+        help="how long to retry a request that fails (180)",
     )
     add(
         "--in-doubt",

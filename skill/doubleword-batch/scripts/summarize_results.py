@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Says in a few lines what result files hold: outcomes, failures by cause, tokens, samples.
+"""Summarises result files in a few lines: outcomes, failures by cause, tokens, samples.
 
-With --requests, requests that have no line are counted as missing. --table writes the answers as a
-table, with --source beside the rows that they answer; --retry writes the requests without a good
-answer as a new request file. Answers are untrusted text; in CSV one that a spreadsheet would take
+With --requests, requests without a line are counted as missing. --table writes the answers as a
+table, with --source next to the rows that they answer; --retry writes the requests without a good
+answer as a new request file. Answers are untrusted text; in CSV, one that a spreadsheet would take
 for a formula gets an apostrophe in front.
 Needs Python 3.9 or newer and nothing else.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # which `python3 -I` leaves out
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # `python3 -I` leaves it out
 
 from batchkit.answer_table import answer_table, asked_by, in_source_order
 from batchkit.atomic_files import check_output, write_whole
@@ -51,7 +51,7 @@ _SAMPLE_CHARACTERS = 160
 
 
 def main() -> Exit:
-    """Read, count, show, and write what was asked for."""
+    """Read, count, show, and write the requested files."""
     options = _parser().parse_args()
     inputs = [*options.results, *options.requests, *filter(None, [options.source])]
     for path in filter(None, (options.table, options.retry)):
@@ -95,7 +95,7 @@ def _summarize(options: argparse.Namespace, results: list[Path]) -> Exit:
 
 
 class _Tally:
-    """Counts outcomes, and keeps a few answers and one message of each cause."""
+    """Counts outcomes, and keeps a few answers and one message for each cause."""
 
     def __init__(self, samples: int) -> None:
         self._samples_wanted = samples
@@ -144,16 +144,16 @@ class _Tally:
 
 
 def _say_left_out(source: Table | None, requests: int) -> None:
-    """How many rows of the source the table lacks, since no request was made of them."""
+    """Say how many rows of the source the table lacks, because they have no request."""
     left = 0 if source is None else sum(1 for _ in source.rows()) - requests
     if left > 0:
         say(f"not in the table: {left} rows of the source without a request, such as blank ones")
 
 
 def _is_wanted(reading: Reading, causes: list[str]) -> bool:
-    """Whether a request is to be asked again: it has no good answer, for one of these reasons.
+    """Whether to ask a request again: it has no good answer, for one of these reasons.
 
-    One that waits for its line never is, and one whose answer the server counts only by that name.
+    Never one that waits for its line; one whose answer the server counts only if named.
     """
     is_named = reading.outcome in causes or reading.cause in causes
     is_wanted = is_named if causes else reading.cause != UNREADABLE
@@ -170,7 +170,7 @@ def _only(wanted: set[str], files: list[Path]) -> Iterator[bytes]:
 def _parser() -> argparse.ArgumentParser:
     parser = script_parser(__doc__, OFFLINE)
     add = parser.add_argument
-    add("results", nargs="+", type=Path, metavar="FILE", help="result files, also of retries")
+    add("results", nargs="+", type=Path, metavar="FILE", help="result files, with those of retries")
     add(
         "--requests",
         action="extend",
@@ -186,15 +186,15 @@ def _parser() -> argparse.ArgumentParser:
         "--source",
         type=Path,
         metavar="TABLE",
-        help="what the requests were made of: its columns too",
+        help="the table the requests were made from: adds its columns",
     )
-    add("--retry", type=Path, metavar="FILE", help="write the requests to ask again")
+    add("--retry", type=Path, metavar="FILE", help="write the requests to send again")
     add(
         "--cause",
         action="append",
         default=[],
         metavar="NAME",
-        help="of --retry: only this outcome or cause, such as truncated; can be given again",
+        help="with --retry: only this outcome or cause, such as truncated; repeatable",
     )
     add("--overwrite", action="store_true", help="replace --table and --retry")
     return parser

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # which `python3 -I` leaves out
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # `python3 -I` leaves it out
 
 from batchkit.cli import OFFLINE, Exit, run_script, say, script_parser
 from batchkit.limits import Limits
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def main() -> Exit:
-    """Check every file and say what is wrong with it."""
+    """Check every file and print its faults."""
     options = _parser().parse_args()
     for path in options.files:
         refuse_table(Path(path))

@@ -1,1 +1,1 @@
-"""What the scripts of this skill share: Python 3.9 and its standard library, nothing else."""
+"""Code shared by this skill's scripts: Python 3.9 and its standard library, nothing else."""

@@ -1,8 +1,8 @@
-"""From a response body to the answer in it, whatever server wrote it.
+"""Finds the answer in a response body, whatever server wrote it.
 
-Read here: chat completions and completions, responses, embeddings, Anthropic's messages, Gemini's
-candidates, and what servers like them make of these. A body of no known shape is not lost: it is
-the answer, as JSON, and said to be strange.
+It reads chat completions and completions, responses, embeddings, Anthropic's messages, Gemini's
+candidates, and similar servers' variants of these. A body of unknown shape is not lost: it becomes
+the answer, as JSON, and is marked as unknown.
 """
 
 from __future__ import annotations
@@ -74,18 +74,18 @@ class Answer:
     """The answer in a response body.
 
     Attributes:
-        text: the model's text, None where there is none.
-        embedding: the vector (or vectors, for a list input); the text that came where it is none.
-        tool_calls: `{"name", "arguments"}` each, arguments parsed where they are JSON.
-        refusal: the model's words when it declined.
+        text: the model's text, None if there is none.
+        embedding: the vector (or vectors, for a list input); the text itself if it is not a vector.
+        tool_calls: `{"name", "arguments"}` each, arguments parsed if they are JSON.
+        refusal: the model's message when it declined.
         finish_reason: `stop`, `length`, `MAX_TOKENS`, ... as the server wrote it.
         input_tokens: as reported in `usage`.
         output_tokens: the same.
-        error: what the server says of a choice that went wrong.
-        logprobs: as the server wrote them, where they were asked for.
-        audio: spoken answer, base64 as it came.
-        others: the further choices of `n` above 1, in the order of their index.
-        is_broken: a tool call has arguments that are not JSON, or an embedding is none.
+        error: what the server says about a choice that failed.
+        logprobs: as the server wrote them, if they were requested.
+        audio: spoken answer, in base64 as received.
+        others: the other choices if `n` is above 1, in the order of their index.
+        is_broken: a tool call's arguments are not JSON, or an embedding is not a vector.
         is_unknown: the body has no known shape; `text` is the body.
     """
 
@@ -145,7 +145,7 @@ def _answer(body: dict[str, Any]) -> Answer:
 
 
 def _of_other_names(body: dict[str, Any]) -> Answer:
-    """Answers at the top of the body or in lists of their own; else the body is the answer."""
+    """Answers at the top of the body or in lists with other names; otherwise the body itself."""
     for name in _AT_THE_TOP:
         if name in body and not (name == "message" and _is_word(body)):
             return _of_message(body, body[name])
@@ -158,7 +158,7 @@ def _of_other_names(body: dict[str, Any]) -> Answer:
 
 
 def _is_word(body: dict[str, Any]) -> bool:
-    """Whether a message is a text with nothing beside it that an answer has."""
+    """Whether a message is a text without anything else that answers have."""
     return isinstance(body["message"], str) and body.keys().isdisjoint(_BESIDE_ANSWERS)
 
 
@@ -186,9 +186,9 @@ def _choice(choice: dict[str, Any]) -> Answer:
 
 
 def _end_of(choice: dict[str, Any], message: dict[str, Any]) -> Any:
-    """Why a choice ended; where the usual field says nothing, by any name that tells it.
+    """Why a choice ended: from the usual field or, if that is empty, from any known other one.
 
-    A stop token or text that some servers name beside it is no reason.
+    The stop token or text that some servers name beside it is not a reason.
     """
     usual = choice.get("finish_reason", choice.get("stop_reason"))
     if reason_text(usual):
@@ -198,7 +198,7 @@ def _end_of(choice: dict[str, Any], message: dict[str, Any]) -> Any:
 
 
 def _add_parts_of_message(answer: Answer, message: dict[str, Any]) -> None:
-    """What chat keeps beside the content: tool calls, the legacy one too, refusal, speech."""
+    """The parts that chat keeps beside the content: tool calls, even old ones, refusal, speech."""
     calls = as_list(first_value(message, ("tool_calls", "toolCalls")))
     if not calls and isinstance(message.get("function_call"), dict):
         calls = [{"function": message["function_call"]}]
@@ -270,7 +270,7 @@ def _of_candidates(body: dict[str, Any]) -> Answer:
 
 
 def _of_message(body: dict[str, Any], message: Any) -> Answer:
-    """Anthropic's messages, and bodies whose answer stands at the top."""
+    """Anthropic's messages, and bodies with the answer at the top."""
     fields = object_of(message)
     is_message = not fields.keys().isdisjoint({"content", "role", "tool_calls", "function_call"})
     answer = _content(fields.get("content") if is_message else message)
@@ -280,7 +280,7 @@ def _of_message(body: dict[str, Any], message: Any) -> Answer:
             answer.finish_reason = answer.finish_reason or place.get(name)
     if True in (body.get("stopped_limit"), body.get("is_truncated")):  # llama.cpp's, Baidu's
         answer.finish_reason = "limit"
-    if body.get("done") is False:  # a piece of Ollama's stream
+    if body.get("done") is False:  # a chunk of Ollama's stream
         answer.finish_reason = answer.finish_reason or CUT
     if reason_ending(answer.finish_reason) == "refused" and answer.text and "stop_reason" in body:
         answer.refusal = answer.text
@@ -323,7 +323,7 @@ def _content(content: Any) -> Answer:
 
 
 def _pieces(content: Any) -> list[Any]:
-    """The pieces of content, lists inside lists opened; an object without any is a text of JSON."""
+    """The pieces of content, with nested lists flattened; an object without pieces as JSON text."""
     if isinstance(content, dict):
         return _pieces_of(object_of(content))
     if not isinstance(content, list):
@@ -331,7 +331,7 @@ def _pieces(content: Any) -> list[Any]:
         return [] if content is None else [told]
     pieces: list[Any] = []
     for piece in list_of(content):
-        if {"role", "content"} <= object_of(piece).keys():  # of several messages the last
+        if {"role", "content"} <= object_of(piece).keys():  # of several messages, the last one
             pieces = _pieces(piece)
         else:
             pieces += _pieces(piece) if isinstance(piece, list) else [piece]
@@ -349,7 +349,7 @@ def _pieces_of(fields: dict[str, Any]) -> list[Any]:
 
 
 def _is_of_the_model(fields: dict[str, Any]) -> bool:
-    """Whether an object is the model's own, and no piece of content that holds the answer."""
+    """Whether an object is the model's own answer rather than content that holds it."""
     known = {"text", "type", "annotations", "logprobs", "citations", "refusal", "thinking"}
     kind = string_of(fields.get("type"))
     is_piece = fields.keys() <= known and (not kind or "text" in kind or kind == "refusal")
@@ -357,7 +357,7 @@ def _is_of_the_model(fields: dict[str, Any]) -> bool:
 
 
 def _is_wrapper(fields: dict[str, Any], name: str) -> bool:
-    """Whether an object stands around content, and is not an answer that has such a field."""
+    """Whether an object only wraps content, rather than being an answer with such a field."""
     return "role" in fields or fields.keys() <= {name, "type", "id", "status"}
 
 
@@ -378,7 +378,7 @@ def _add_call(answer: Answer, call: dict[str, Any]) -> None:
             inner = call[name]
             break
     if all(value is None for name, value in inner.items() if name not in ("id", "type", "index")):
-        return  # nothing is called
+        return  # no function is named
     is_free_text = inner is call.get("custom") or call.get("type") == "custom_tool_call"
     arguments: Any = None
     for name in ("arguments", "input", "args", "parameters"):
@@ -388,7 +388,7 @@ def _add_call(answer: Answer, call: dict[str, Any]) -> None:
     if isinstance(arguments, str) and not is_free_text:
         # A function without parameters: some servers write "" for {}.
         parsed: Any = decode_or_none(arguments) if arguments.strip() else {}
-        if isinstance(parsed, str):  # written as JSON twice
+        if isinstance(parsed, str):  # JSON inside a JSON string
             parsed = object_of(decode_or_none(parsed)) or parsed
         if parsed is None and arguments.strip() != "null":
             answer.is_broken = True

@@ -1,4 +1,4 @@
-"""The answers as a table, beside the rows that they answer: the package's cells, byte for byte."""
+"""The answers as a table, beside their source rows, with the package's cells byte for byte."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _ROW_OF = re.compile(r"r([1-9][0-9]*)(?:-.*)?")
 def answer_table(
     path: Path, readings: Iterable[Reading], source: Table | None, asked: Asked
 ) -> Iterator[bytes]:
-    """The lines of a table of answers: CSV or, by the suffix, JSON Lines.
+    """The lines of a table of answers: CSV or, depending on the suffix, JSON Lines.
 
     Args:
-        path: what the table will be called.
-        readings: the outcome of each request; with a source in its order.
-        source: the table that the requests were made of: its columns come first. One that is
-            called like a column of ours becomes `source_` and the name.
+        path: the table's future path.
+        readings: the outcome of each request; with a source, in its order.
+        source: the table that the requests were made from: its columns come first. A column with
+            the name of one of ours becomes `source_` plus its name.
         asked: what the requests ask for.
     """
     columns = Columns(() if source is None else source.columns, asked)
@@ -53,7 +53,7 @@ def answer_table(
 
 
 def in_source_order(custom_ids: Iterable[str]) -> list[str]:
-    """Requests by the number of their row, whatever the order of the files that hold them."""
+    """Requests in the order of their rows, whatever the order of the files they come from."""
     return sorted(custom_ids, key=_row_of)
 
 
@@ -62,7 +62,7 @@ def _row_of(custom_id: str) -> int:
     if not named:
         raise ScriptError(
             Exit.INPUT,
-            f"The request {quoted(custom_id, 64)} names no row of a source.",
+            f"The request {quoted(custom_id, 64)} does not name a row of a source.",
             "Leave --source out.",
         )
     return int(named[1])
@@ -81,14 +81,14 @@ def _joined(readings: Iterable[Reading], source: Table | None) -> Iterator[tuple
         if number != wanted:
             raise ScriptError(
                 Exit.INPUT,
-                f"The source has no row {wanted}, and there is a request of that row.",
-                "Give the table that the requests were made of, or leave --source out.",
+                f"The source has no row {wanted}, but there is a request for that row.",
+                "Give the table that the requests were made from, or leave --source out.",
             )
         yield row, reading
 
 
 def _cells(reading: Reading, columns: Columns) -> dict[str, Any]:
-    """Our cells of a row, all of them, in order."""
+    """All of our cells of a row, in order."""
     error = None
     if reading.outcome not in ("ok", "pending"):
         error = f"{reading.cause}: {reading.message}" if reading.message else reading.cause
@@ -112,10 +112,10 @@ def _harmless(cell: Any) -> Any:
     return harmless(cell) if isinstance(cell, str) else cell
 
 
-# Cells that no spreadsheet takes for a formula, wherever it cuts the line. It runs a cell that
-# begins with a sign, in full width too, whatever blanks and unseen characters stand before it.
-# Where it expects semicolons it knows nothing of our commas and quotes: it cuts at every semicolon,
-# tab and line break, so each piece of a text may be a cell.
+# Cells that no spreadsheet takes for a formula, wherever it cuts the line. A spreadsheet runs a
+# cell that begins with a sign, even a full-width one, after any blanks and invisible characters. If
+# it expects semicolons, it ignores our commas and quotes and cuts at every semicolon, tab and line
+# break, so each piece of a text may become a cell.
 
 _SIGN = "[=+\\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b]"
 _BLANK = (
@@ -135,7 +135,7 @@ _CALL = re.compile(r"\w\s{0,9}\(")
 
 
 def harmless(text: str) -> str:
-    """The text with an apostrophe before whatever could be run."""
+    """The text with an apostrophe before everything that could be run."""
     shown = text
     for separator, pattern in _AFTER.items():
         if separator in shown:
@@ -152,12 +152,12 @@ def _marked(found: re.Match[str]) -> str:
 
 
 def _is_line_of_text(piece: str) -> bool:
-    """Whether it is a list's item that calls nothing, or a rule of signs."""
+    """Whether it is a list item that calls nothing, or a line of signs."""
     calls = bool(_CALL.search(piece)) or ("|" in piece and "!" in piece)
     return bool(_RULE.fullmatch(piece)) or (bool(_ITEM.match(piece)) and not calls)
 
 
-# The columns, called as the package calls them
+# The columns, named as the package names them
 
 LEDGER = ("custom_id", "outcome", "error")
 EXTRAS = ("answers", "logprobs", "audio")
@@ -169,11 +169,11 @@ _LOGPROBS_OF_RESPONSES = "message.output_text.logprobs"
 
 @dataclass
 class Asked:
-    """What the requests ask for, as far as it makes columns.
+    """What the requests ask for, as far as it determines columns.
 
     Attributes:
         kinds: the kinds of answer, such as `answer`, `embedding` or `tool_arguments.day`.
-        schema: the JSON Schema of the answers, empty without one.
+        schema: the JSON Schema of the answers; empty if there is none.
     """
 
     kinds: tuple[str, ...] = ("answer",)
@@ -186,7 +186,7 @@ class Asked:
 
 
 def asked_by(files: Iterable[Path]) -> Asked:
-    """What the first request asks for: those of one table ask for the same."""
+    """What the first request asks for: all requests of one table ask for the same."""
     lines = (line for path in files for _, line in islice(request_lines(path), 1))
     first = next(lines, None)
     if first is None:
@@ -229,11 +229,11 @@ class Columns:
     """The columns of one table.
 
     Args:
-        given: those of the source.
+        given: the source's columns.
         asked: what the requests ask for.
 
     Attributes:
-        names: of the source's columns, what each is called in the table.
+        names: the name in the table of each of the source's columns.
         all: the columns of the table, in order.
     """
 
@@ -257,7 +257,7 @@ class Columns:
         self.all = [*self.names.values(), *self.ours]
 
     def cells(self, answer: Answer | None, outcome: str) -> dict[str, Any]:
-        """The answer's cells; columns that it has nothing for are not among them."""
+        """The answer's cells, without columns for which it has nothing."""
         return {} if answer is None else dict(self._cells(answer, outcome))
 
     def _cells(self, answer: Answer, outcome: str) -> Iterator[tuple[str, Any]]:
@@ -293,7 +293,7 @@ class Columns:
 
 
 def _free(name: str, taken: set[str], prefix: str) -> str:
-    """The name if it is free, else with the prefix, else also with a number; it is taken then."""
+    """The name if it is free, else with the prefix, else with a number too; it is then taken."""
     column = name
     if name.lower() in taken and not name.startswith(prefix):
         column = prefix + name

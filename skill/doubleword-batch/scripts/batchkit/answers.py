@@ -1,7 +1,7 @@
-"""What a result line means: an outcome for its request, and the answer in it.
+"""The meaning of a result line: an outcome for its request, and the answer in it.
 
-A line with a custom_id that any parser reads is somebody's, and is called what it is. A request is
-`ok` only if its status is a success, its body parses and its finish reason is acceptable.
+A line with a readable custom_id belongs to a request, and its outcome says what it is. A request is
+`ok` only if its status is a success, its body can be parsed and its finish reason is acceptable.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ _FAULTS = (
 )  # fmt: skip
 
 OPEN_THOUGHTS = "open_thoughts"
-"""The cause of a text that ends within the model's thoughts; JSON in it may fit a schema."""
+"""The cause of a text that ends inside the model's thoughts; JSON in it may fit a schema."""
 
 _Verdict = tuple  # (outcome, cause, message)
 
 
 def read_line(line: bytes) -> Reading | None:
-    """Read one line of an output or error file; None when it is not a result line."""
+    """Read one line of an output or error file; None if it is not a result line."""
     result = result_line(line)
     return None if result is None else _reading_of(result)
 
@@ -77,9 +77,9 @@ def _reading_of_body(result: ResultLine, body: dict[str, Any]) -> Reading:
 
 
 def _beside_answer(result: ResultLine, error: Reading) -> Reading:
-    """What an error makes of its request; a good answer beside it is paid for: kept, as invalid.
+    """The outcome of an error beside an answer; a good answer was paid for: kept, but invalid.
 
-    Whoever wants it asked again says so; whether the error spoils it nobody can tell.
+    Nobody can tell whether the error spoils the answer; a person can decide to ask again.
     """
     body = body_object(result.body)
     if error.outcome != "failed" or not is_success(result.status) or not body or _is_error(body):
@@ -100,7 +100,7 @@ def _answered(custom_id: str, answer: Answer) -> Reading:
         if outcome != "ok":
             break
         outcome_of_other, why, words = _judge(other)
-        if outcome_of_other != "ok":  # there is an answer all the same: the others
+        if outcome_of_other != "ok":  # there is an answer all the same: one of the others
             outcome = "invalid" if outcome_of_other == "failed" else outcome_of_other
             cause, message = why, f"answer {number} of {len(answer.others) + 1}: {words or why}"
     has_answer = outcome not in ("failed", "expired", "cancelled")
@@ -137,7 +137,7 @@ def _judge(answer: Answer) -> _Verdict:
 
 
 def _judge_content(answer: Answer) -> _Verdict | None:
-    """The verdict on an empty answer, or one that is not what was asked for, whatever the job."""
+    """The verdict on an answer that is empty or unsuitable for any job."""
     if answer.is_empty:
         return "failed", "empty_answer", None
     if answer.is_unknown:
@@ -150,7 +150,7 @@ def _judge_content(answer: Answer) -> _Verdict | None:
 
 
 def _judge_end(answer: Answer) -> _Verdict | None:
-    """The verdict on an answer that did not come to its end, by the server or the model."""
+    """The verdict on an answer that was cut off, by the server or the model."""
     if answer.error:
         return "failed", "error", quoted(_words(answer.error))
     if answer.refusal:

@@ -1,4 +1,4 @@
-"""The files + batches API over urllib: the key goes to the base URL and nowhere else."""
+"""The files and batches API over urllib: the key goes to the base URL and nowhere else."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ _BLOCK_BYTES = 1 << 16
 _LONGEST_JSON = 1 << 22
 _LONGEST_LINE = 1 << 26
 _BLANK_OR_BOM = b" \t\r\n\xef\xbb\xbf"
-_BEGINNINGS = (b"{", b"[", b"data:", b"event:", b"id:", b":", b"\x1e")  # also of events
+_BEGINNINGS = (b"{", b"[", b"data:", b"event:", b"id:", b":", b"\x1e")  # events too
 _BAD_REQUEST, _NOT_ACCEPTED = 400, 401
 _KEY_WAS_GOOD = (
-    "The key was accepted before, and a server whose database is away answers so: run the same "
+    "The key was accepted before; a server whose database is away also answers so: run the same "
     "command again in a few minutes."
 )
 _NOT_CHECKED = (
     "It cannot list its models either: something behind it, such as its database, is away. Run the "
-    "same command again in a few minutes; the key may be sound."
+    "same command again in a few minutes; the key may be valid."
 )
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect could carry the key to another host, so it is an answer like any other."""
+    """A redirect could send the key to another host, so it is treated as an ordinary answer."""
 
     def redirect_request(self, *_args: object, **_kwargs: object) -> None:
         return None
@@ -71,9 +71,9 @@ class Api:
     """One server.
 
     Args:
-        settings: where it is and the key for it.
-        retry_seconds: how long a request that may be repeated is repeated.
-        time_limit: the time that a person gives for everything; without it, all that it takes.
+        settings: its address and the key for it.
+        retry_seconds: how long a request that may be repeated is retried.
+        time_limit: the time that a person allows for everything; unlimited without it.
 
     Attributes:
         time_limit: the same.
@@ -86,18 +86,18 @@ class Api:
         self._settings = settings
         self._retry_seconds = retry_seconds
         self._key_works = False
-        self._has_asked = False  # for the models, to learn what a refusal means
-        # A proxy for plain http would read the key that is meant for this machine.
+        self._has_asked = False  # for the models, to find out what a refusal means
+        # A proxy for plain http would see the key that is meant for this machine.
         is_direct = settings.is_loopback or in_no_proxy_block(settings.base_url)
         proxies = [urllib.request.ProxyHandler({})] if is_direct else []
         self._opener = urllib.request.build_opener(_NoRedirects, PlainHandler, TLSHandler, *proxies)
 
     def retry_budget(self) -> RetryBudget:
-        """The time in which a failed request is repeated."""
+        """The time in which a failed request is retried."""
         return RetryBudget(self._retry_seconds, self.time_limit)
 
     def get(self, path: str, **params: Any) -> dict[str, Any]:
-        """GET an object; repeated as long as that may help."""
+        """GET an object; retried as long as that may help."""
         return self._repeated(lambda: self._object("GET", path, params))
 
     def post(
@@ -107,8 +107,8 @@ class Api:
 
         Args:
             path: where to.
-            body: what.
-            find: the id of what an earlier try has made all the same; asked before it is repeated.
+            body: the JSON value.
+            find: returns the id of what an earlier try has made after all; called before a retry.
         """
         data = strict_json.encode(body or {})
         headers = {"Content-Type": "application/json"}
@@ -117,7 +117,7 @@ class Api:
         )
 
     def upload(self, path: Path, name: str, find: Find | None = None) -> dict[str, Any]:
-        """Upload a request file under a name, streamed from the disk; `find` as in `post`."""
+        """Upload a request file under a name, streamed from disk; `find` as in `post`."""
         boundary = secrets.token_hex(16)
         head = (
             f'--{boundary}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
@@ -139,7 +139,7 @@ class Api:
         """Blocks of whole lines at a path from line `skip` on, each line ending in a line feed.
 
         Raises:
-            TransportError: the connection was cut; the lines before the cut were handed over.
+            TransportError: the connection was cut; the lines before the cut have been delivered.
         """
         deadline = Deadline(self.time_limit.for_a_wait(_TIMEOUT_SECONDS))
         params = {"skip": skip} if skip else {}
@@ -161,7 +161,7 @@ class Api:
         while True:
             try:
                 return send()
-            except (ApiError, TransportError) as error:  # noqa: PERF203  # that is what a retry is
+            except (ApiError, TransportError) as error:  # noqa: PERF203  # a retry needs it
                 if write and error.may_have_happened:
                     raise
                 retry_budget.wait_after(error)
@@ -204,7 +204,7 @@ class Api:
         asked = f"{method} {path}"
         url = self._settings.base_url + path + ("?" + urlencode(params) if params else "")
         request = Request(url, data, headers or {}, method=method)
-        # A write is under way once it is sent: whoever leaves then does not know what it made.
+        # A write is under way once it is sent: a client that leaves then does not know its effect.
         seconds = self.time_limit.for_a_wait(_TIMEOUT_SECONDS)
         request.deadline = deadline or Deadline(seconds if data is None else _TIMEOUT_SECONDS)
         request.add_unredirected_header("User-Agent", "doubleword-batch-skill")
@@ -252,18 +252,18 @@ class Api:
         )
 
     def _outage(self, content: bytes) -> str | None:
-        """Why a refusal of the key is not a wrong key; None where it may be one.
+        """Why a refusal of the key need not mean a wrong key; None if it may.
 
         A server whose database is away refuses every key. It cannot list its models either.
         """
         if self._key_works:
             return _KEY_WAS_GOOD
-        if self._has_asked or b'"code"' in content:  # a code names the key as the fault
+        if self._has_asked or b'"code"' in content:  # a code says that the key is wrong
             return None
         self._has_asked = True
         try:
             with self._opened("GET", "/models", {}):
-                self._key_works = False  # anybody may list them
+                self._key_works = False  # the list may be public
         except TransportError:
             return _NOT_CHECKED
         except ScriptError as error:
@@ -274,7 +274,7 @@ class Api:
 
 
 def _made(find: Find, error: ApiError | TransportError) -> str | None:
-    """What a refused write has made all the same; None where it may be sent again."""
+    """What a refused write has made after all; None if it may be sent again."""
     try:
         return find() if isinstance(error, ApiError) else None
     except IncompleteListError:
@@ -284,7 +284,7 @@ def _made(find: Find, error: ApiError | TransportError) -> str | None:
 
 
 def safe(server_id: str) -> str:
-    """An id of the server, as one segment of a path."""
+    """The server's id, usable as one path segment."""
     if not server_id or set(server_id) <= {"."}:
         raise ScriptError(Exit.NO_CONNECTION, f"{quoted(server_id, 80)} is not an id.")
     return quote(server_id, safe="")
@@ -316,7 +316,7 @@ def _blocks(response: http.client.HTTPResponse, path: str) -> Iterator[bytes]:
     received = 0
     try:
         while True:
-            block = response.read1(_BLOCK_BYTES)  # what is there, and not what may come
+            block = response.read1(_BLOCK_BYTES)  # what has arrived, without waiting for more
             if not block:
                 break
             received += len(block)
@@ -329,7 +329,7 @@ def _blocks(response: http.client.HTTPResponse, path: str) -> Iterator[bytes]:
 
 
 def _opened_up(blocks: Iterator[bytes], path: str) -> Iterator[bytes]:
-    """The blocks of a file as lines, whatever form and layout the server keeps it in."""
+    """The blocks of a file as lines, whatever format and layout the server keeps it in."""
     form, layout = FileDecoder(), LineLayout()
     try:
         for block in blocks:
@@ -351,7 +351,7 @@ def _opened_up(blocks: Iterator[bytes], path: str) -> Iterator[bytes]:
 
 
 def _whole_lines(blocks: Iterator[bytes], path: str, deadline: Deadline) -> Iterator[bytes]:
-    """Cut blocks into blocks of whole lines; result lines renew the deadline, others do not."""
+    """Turn blocks into blocks of whole lines; only result lines renew the deadline."""
     cutter = LineCutter(_LONGEST_LINE)
     is_checked = False
     for block in blocks:
@@ -376,7 +376,7 @@ def _whole_lines(blocks: Iterator[bytes], path: str, deadline: Deadline) -> Iter
 
 
 def _without_first(blocks: Iterator[bytes], lines: int) -> Iterator[bytes]:
-    """For servers that do not know `skip` and send the whole file each time."""
+    """For servers that ignore `skip` and send the whole file each time."""
     for block in blocks:
         left = block
         while lines and left:

@@ -1,7 +1,7 @@
-"""Files of the scripts' own: whole or not at all, readable by their owner only, never a link.
+"""Writes the scripts' own files: whole or not at all, private to their owner, never through a link.
 
-They lie beside files that may have come from anybody, and so may what stands under their names: a
-link would choose which file of the person is read or written, and a pipe would be waited for.
+They are beside files that may come from anybody, who may also have put something under their names:
+a link would choose which of the person's files is read or written, and a pipe would block forever.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _PAUSE_SECONDS = 0.05
 
 _IS_WINDOWS = os.name == "nt"
 _NO_NAME_THERE = re.compile(
-    r"""(?: .*[<>:"|?*\x00-\x1f].* | .*[ .]  # else a stream of another file, or another name
+    r"""(?: .*[<>:"|?*\x00-\x1f].* | .*[ .]  # otherwise a stream of another file, or another name
     | (?:CON|PRN|AUX|NUL|COM[0-9¹²³]|LPT[0-9¹²³])[ ]*(?:\..*)? )""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
 
 
 def private(path: str, flags: int) -> int:
-    """An `opener` for `open`: a file it makes is readable by its owner only."""
+    """An `opener` for `open`: files it creates can only be read by their owner."""
     return os.open(path, flags, 0o600)
 
 
@@ -45,16 +45,16 @@ _OWN_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 def open_own(path: Path, mode: str) -> BinaryIO:
-    """Open a file that only the scripts write, bytes.
+    """Open a file that only the scripts write, in binary mode.
 
     Raises:
-        ScriptError: a link stands there, or something else that is not a file.
+        ScriptError: the path is a link, or something else that is not a file.
         OSError: as `open`.
     """
     if path.is_symlink():
         raise _not_ours(path)
     try:
-        stream = open(  # noqa: SIM115  # the caller's
+        stream = open(  # noqa: SIM115  # the caller closes it
             path, mode, opener=lambda name, flags: private(name, flags | _OWN_FLAGS)
         )
     except OSError:
@@ -80,28 +80,28 @@ def check_name(path: Path) -> None:
     if _IS_WINDOWS and _NO_NAME_THERE.fullmatch(path.name):
         raise ScriptError(
             Exit.INPUT,
-            f"Windows can have no file of the name {quoted(path.name)}; nothing was written.",
+            f"Windows cannot have a file named {quoted(path.name)}; nothing was written.",
             "Give another name.",
         )
 
 
 def check_output(path: Path, inputs: Iterable[Path] = (), *, overwrite: bool) -> None:
-    """Refuse a file that cannot be written or must not be, before any work is done for it.
+    """Refuse a file that cannot or must not be written, before any work is done for it.
 
     Args:
         path: the file to write.
-        inputs: files that are read for it.
-        overwrite: whether a file that is there may be replaced.
+        inputs: the files that are read for it.
+        overwrite: whether an existing file may be replaced.
 
     Raises:
-        ScriptError: one of these.
+        ScriptError: the file is refused.
     """
     refuse_target(path, inputs, overwrite=overwrite)
     check_can_write(path)
 
 
 def refuse_target(path: Path, inputs: Iterable[Path] = (), *, overwrite: bool) -> None:
-    """Refuse what is no file's name, or the name of what must stay; arguments as `check_output`."""
+    """Refuse a path that is not a file's, or a file that must stay; arguments as `check_output`."""
     check_name(path)
     try:
         mode = path.lstat().st_mode
@@ -116,12 +116,12 @@ def refuse_target(path: Path, inputs: Iterable[Path] = (), *, overwrite: bool) -
     elif overwrite:
         return
     else:
-        why, hint = "is there already", "Give another name, or --overwrite to replace it."
+        why, hint = "already exists", "Give another name, or --overwrite to replace it."
     raise ScriptError(Exit.INPUT, f"{quoted(str(path))} {why}; nothing was written.", hint)
 
 
 def check_can_write(path: Path) -> None:
-    """Refuse a file that cannot be created where it is to be, or under its name."""
+    """Refuse a file that cannot be created in its folder or under its name."""
     probe = unfinished(path)
     probe = probe.with_name(probe.name.ljust(len(path.name), "x"))  # Windows counts the whole path
     try:
@@ -138,7 +138,7 @@ def _no_output(path: Path, error: OSError) -> ScriptError:
     return ScriptError(
         Exit.INPUT,
         f"{quoted(str(path))} cannot be written: {error.strerror}.",
-        "Give a shorter name, or a folder that exists and may be written to.",
+        "Give a shorter name, or a folder that exists and is writable.",
     )
 
 
@@ -155,18 +155,18 @@ _LEFT_AFTER_SECONDS = 3600
 
 
 def unfinished(path: Path) -> Path:
-    """The name of a file while this process writes it; no other process has the same."""
+    """The name of a file while this process writes it; no other process uses the same."""
     return path.with_name(f"{_unfinished_name(path)}{_PROCESS}.part")
 
 
 def _unfinished_name(path: Path) -> str:
-    """How it begins; short enough for every file whose own name is not too long."""
+    """Its beginning; short enough for every file whose own name is not too long."""
     name = path.name.encode(errors="surrogatepass")
     return f".{path.name[:_SHOWN_CHARACTERS]}.{zlib.crc32(name):08x}."
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove what processes that were killed an hour ago left of this file."""
+    """Remove what processes killed an hour ago or earlier left of this file."""
     begins = _unfinished_name(path)
     with suppress(OSError):
         for each in path.parent.iterdir():
@@ -178,10 +178,10 @@ def _remove_leftovers(path: Path) -> None:
 
 @contextmanager
 def being_written(path: Path) -> Iterator[BinaryIO]:
-    """Open the unfinished file of `path`; `publish` gives it its name, an error removes it.
+    """Open the unfinished file of `path`; `publish` renames it, an error removes it.
 
     Raises:
-        ScriptError: the disk does not take it.
+        ScriptError: the disk does not accept it.
     """
     check_name(path)
     _remove_leftovers(path)
@@ -194,7 +194,7 @@ def being_written(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         part.unlink(missing_ok=True)
         if error.filename not in (None, str(part)):
-            raise  # what was read for it
+            raise  # an error in reading its content
         raise _not_written(path, error) from None
     except BaseException:
         part.unlink(missing_ok=True)
@@ -202,7 +202,7 @@ def being_written(path: Path) -> Iterator[BinaryIO]:
 
 
 def publish(path: Path) -> None:
-    """Give a finished file its name, durably; a file of that name is replaced.
+    """Give a finished file its name, durably; an existing file of that name is replaced.
 
     Raises:
         ScriptError: it cannot have that name.
@@ -213,7 +213,7 @@ def publish(path: Path) -> None:
         raise _not_written(path, error) from None
     finally:
         unfinished(path).unlink(missing_ok=True)
-    with suppress(OSError):  # Windows does not open folders
+    with suppress(OSError):  # Windows cannot open folders
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -225,12 +225,12 @@ def _not_written(path: Path, error: OSError) -> ScriptError:
     return ScriptError(
         Exit.STATE,
         f"{quoted(str(path))} could not be written: {error.strerror or error}.",
-        "See that its folder may be written to and has space, then run the same command again.",
+        "Check that its folder is writable and has space, then run the same command again.",
     )
 
 
 def _rename(part: Path, path: Path) -> None:
-    """On Windows a scanner or a synchroniser may hold the target for a moment."""
+    """On Windows, a scanner or a sync client may have the target open for a moment."""
     until = time.monotonic() + _PATIENCE_SECONDS
     while not _renamed(part, path):
         if time.monotonic() > until:
@@ -243,7 +243,7 @@ def _rename(part: Path, path: Path) -> None:
 
 
 def _renamed(part: Path, path: Path) -> bool:
-    """Rename it; False where another program has one of the two open."""
+    """Rename it; False if another program has one of the two open."""
     try:
         part.replace(path)
     except OSError as error:
@@ -257,7 +257,7 @@ def _may_be_held(error: OSError, path: Path) -> bool:
     code = getattr(error, "winerror", None)
     if code != _ACCESS_DENIED:
         return code in (_SHARING_VIOLATION, _LOCK_VIOLATION)
-    return path.is_file() and os.access(path, os.W_OK)  # else the right to it is missing
+    return path.is_file() and os.access(path, os.W_OK)  # otherwise the permission is missing
 
 
 def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
@@ -267,13 +267,13 @@ def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
     publish(path)
 
 
-# Request lines, in as many files as the limits ask for
+# Request lines, in as many files as the limits require
 
 
 class PartFiles:
     """Writes `requests.jsonl`, `requests-0002.jsonl`, ...; `publish` gives them their names.
 
-    Leaving the context without that leaves nothing behind.
+    If the context is left without that, no file remains.
     """
 
     def __init__(
@@ -305,7 +305,7 @@ class PartFiles:
                 unfinished(path).unlink(missing_ok=True)
 
     def write(self, line: bytes) -> None:
-        """Append a line, in a new file where the limits want one."""
+        """Append a line, in a new file if the limits require one."""
         full = self._lines >= self._limits.max_requests
         if self._stream is None or full or self._bytes + len(line) > self._limits.max_file_bytes:
             self._begin()
@@ -335,7 +335,7 @@ class PartFiles:
         self._lines = self._bytes = 0
 
     def _refuse_leftovers(self) -> None:
-        """A part of an earlier, longer build would pass for one of this build."""
+        """A part left from an earlier, longer build would be taken for a part of this build."""
         ours = re.compile(rf"{re.escape(self._first.stem)}-\d{{4}}{re.escape(self._first.suffix)}")
         for path in sorted(self._first.parent.iterdir()):
             if ours.fullmatch(path.name) and path not in self.paths:

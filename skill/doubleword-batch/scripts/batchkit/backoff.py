@@ -1,4 +1,4 @@
-"""How long to go on: against failures, and within the time that a person gives."""
+"""How long to continue: despite failures, and within the time that a person allows."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 20.0
-_LEAST_WAIT_SECONDS = 5.0  # for an answer to what has been asked all the same
+_LEAST_WAIT_SECONDS = 5.0  # for the answer to a request that was sent anyway
 
 
 class TimeLimit:
-    """The time that a person gives for everything, from now on; connecting is part of it.
+    """The time that a person allows for everything, from now on, including connecting.
 
     Args:
         seconds: how long; None for as long as it takes.
@@ -25,20 +25,20 @@ class TimeLimit:
         self._at = float("inf") if seconds is None else time.monotonic() + seconds
 
     def left(self) -> float:
-        """The seconds that are left; 0 once it is over."""
+        """The seconds left; 0 once the time is over."""
         return max(self._at - time.monotonic(), 0.0)
 
     def for_a_wait(self, most_seconds: float) -> float:
-        """How long to wait for a server: what is left, and a moment for what is asked last."""
+        """How long to wait for a server: the time left, plus a moment for the last request."""
         return min(most_seconds, max(self.left(), _LEAST_WAIT_SECONDS))
 
 
 class RetryBudget:
-    """How long to go on after failures: jittered waits inside a budget of seconds.
+    """How long to continue after failures: jittered waits inside a budget of seconds.
 
     Args:
-        budget_seconds: how long, since the first failure.
-        time_limit: the time for everything, which ends it too.
+        budget_seconds: how long, counted from the first failure.
+        time_limit: the time for everything, which also ends it.
     """
 
     def __init__(self, budget_seconds: float, time_limit: TimeLimit) -> None:
@@ -47,7 +47,7 @@ class RetryBudget:
         self.renew()
 
     def renew(self) -> None:
-        """Begin again with the whole budget, because there was progress."""
+        """Start again with the whole budget, because there was progress."""
         self._deadline: float | None = None
         self._failures = 0
 

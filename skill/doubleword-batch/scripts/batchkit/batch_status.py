@@ -1,4 +1,4 @@
-"""What a batch's status and errors mean, and lists of batches, as servers write them."""
+"""Reads the status and errors of batches, and lists of batches, as servers write them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from batchkit.api import Api
 
 TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
-"""Statuses after which no more lines come; one that is not known is not among them."""
+"""Statuses after which no more lines come; an unknown status is not one of them."""
 
-_LISTS = ("data", "batches", "files", "models", "items")  # what servers call the list of a page
+_LISTS = ("data", "batches", "files", "models", "items")  # names of the list in a page
 _COUNTS = ("completed", "failed", "total")
 _LONGEST = 40
 _LONGEST_ID = 512
@@ -36,16 +36,16 @@ _WORDS = {word: status for status, words in _SPELT.items() for word in words.spl
 
 
 def objects_of(page: dict[str, Any]) -> list[dict[str, Any]]:
-    """The objects of one page of a list, of which null is an empty one.
+    """The objects of one page of a list; a null page is empty.
 
     Raises:
-        ScriptError: it has no list: nobody knows whether what is looked for is there.
+        ScriptError: it has no list, so nobody knows whether the wanted object exists.
     """
     return [value for value in _list_in(page) if isinstance(value, dict)]
 
 
 def models_of(page: dict[str, Any]) -> list[str]:
-    """The ids of a list of models, or their names; what names no model is left out.
+    """The ids in a list of models, or their names; entries without either are left out.
 
     Raises:
         ScriptError: it has no list.
@@ -60,7 +60,7 @@ def models_of(page: dict[str, Any]) -> list[str]:
 
 
 def _text_id(value: Any) -> str:
-    """An id, also as a number or inside an object or a list of one; "" where there is none."""
+    """An id, even as a number or inside an object or a list of one; "" if there is none."""
     found = value[0] if isinstance(value, list) and len(value) == 1 else value
     found = found.get("id") if isinstance(found, dict) else found
     if isinstance(found, int) and not isinstance(found, bool):
@@ -74,13 +74,13 @@ def _list_in(page: dict[str, Any]) -> list[Any]:
     entries_since = page.get(named, ...) or []
     if not isinstance(entries_since, list):
         raise ScriptError(
-            Exit.NO_CONNECTION, "The server's list has no list in it.", "Check DOUBLEWORD_BASE_URL."
+            Exit.NO_CONNECTION, "The server's reply contains no list.", "Check DOUBLEWORD_BASE_URL."
         )
     return entries_since
 
 
 def status_of(batch: dict[str, Any]) -> str:
-    """A word of lower-case letters, digits and underscores, spelled as OpenAI does."""
+    """The status in lower case with underscores, in OpenAI's spelling."""
     text = _HUMP.sub("_", str(batch.get("status") or "unknown")[:_LONGEST])
     word = "_".join(text.lower().replace("-", " ").split())
     word = "".join(c for c in _OF_A_STATE.sub("", word, count=1) if c.isalnum() or c == "_")
@@ -88,14 +88,14 @@ def status_of(batch: dict[str, Any]) -> str:
 
 
 def counts_of(batch: dict[str, Any]) -> tuple[int, int, int]:
-    """The requests of a batch that are answered, that have failed, and all of them."""
+    """How many of a batch's requests are answered, have failed, and exist in all."""
     counts = object_of(batch.get("request_counts"))
     completed, failed, total = (counted(counts.get(name)) for name in _COUNTS)
     return completed, failed, total
 
 
 def counted(value: object) -> int:
-    """A count that is only shown: what cannot be read as one is none."""
+    """A count that is only shown: 0 if it cannot be read."""
     try:
         return int(float(str(value)))
     except (ValueError, OverflowError):
@@ -103,7 +103,7 @@ def counted(value: object) -> int:
 
 
 def first_error(batch: dict[str, Any]) -> str:
-    """The first of the server's words on a batch that it refused as a whole; "" without any."""
+    """The first error message of a batch that the server refused as a whole; "" if none."""
     found = batch.get("errors")
     if isinstance(found, dict):
         found = found.get("data") or found.get("errors") or found
@@ -123,19 +123,19 @@ _NOT_SHOWN = frozenset({403, 404, 405, 410, 501})
 def entries_since(
     api: Api, path: str, params: dict[str, str], since: float | None
 ) -> Iterator[dict[str, Any]]:
-    """The objects of a list among which a lost write is, if it was made.
+    """The objects of a list among which a lost write must be, if it was carried out.
 
-    A list that shows the newest first ends with what is older than the write; any other is read to
-    its end. Where nothing has been sent, the newest are enough.
+    A list with the newest first is read until its entries are older than the write; any other is
+    read to its end. If nothing has been sent, the newest entries are enough.
 
     Args:
         api: the server.
-        path: of the list.
-        params: of each request.
-        since: when the write was sent first; None where it never was.
+        path: the list's path.
+        params: the query of each request.
+        since: when the write was first sent; None if it never was.
 
     Raises:
-        IncompleteListError: it does not show all, or has too many.
+        IncompleteListError: the list does not show everything, or is too long.
     """
     newest: float | None = None
     for seen, entry in enumerate(_all_of(api, path, params), 1):
@@ -154,7 +154,7 @@ def entries_since(
 
 
 def _all_of(api: Api, path: str, params: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """Each object once, page by page, as far as pages bring anything new."""
+    """Each object once, page by page, as long as pages bring anything new."""
     seen: set[str] = set()
     cursor: dict[str, str] = {}
     while True:

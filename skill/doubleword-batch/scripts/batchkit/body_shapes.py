@@ -1,4 +1,4 @@
-"""Answers in lists of other names than `choices`, tensors, and bodies that are the answer."""
+"""Answers in lists with other names than `choices`, in tensors, and bodies that are the answer."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def listed_choices(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def is_bare_answer(body: dict[str, Any]) -> bool:
-    """Whether the body itself is the answer: scores, labels, images, pages, a moderation, a film.
+    """Whether the body itself is the answer: scores, labels, images, pages, a moderation, a video.
 
-    A film that is still made has not come.
+    A video that is still being made is not an answer yet.
     """
     for name in _RESULT_LISTS:
         results = [object_of(element) for element in list_of(body.get(name))]
@@ -52,13 +52,13 @@ def is_bare_answer(body: dict[str, Any]) -> bool:
 
 
 def is_typed(outputs: Any) -> bool:
-    """Whether outputs are pieces of one answer, which say each of what kind they are."""
+    """Whether outputs are typed pieces of a single answer."""
     pieces = list_of(outputs)
     return bool(pieces) and all(string_of(object_of(piece).get("type")) for piece in pieces)
 
 
 def decode_tensors(body: dict[str, Any]) -> dict[str, Any]:
-    """The body with what Triton's tensors say, as texts or vectors; any other body as it is.
+    """The body with Triton's tensors turned into texts or vectors; any other body unchanged.
 
     Such as `{"outputs": [{"name": "text_output", "datatype": "BYTES", "data": ["..."]}]}`.
     """
@@ -82,7 +82,7 @@ def decode_tensors(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _flat(values: list[Any]) -> list[Any]:
-    """The values in lists inside lists, as deep as they are."""
+    """The values in nested lists, at any depth."""
     while any(isinstance(value, list) for value in values):
         values = [it for value in values for it in (list_of(value) or [value])]
         values = [value for value in values if value != []]

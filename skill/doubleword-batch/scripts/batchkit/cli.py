@@ -1,4 +1,4 @@
-"""The command line of a script: options, lines on stdout and stderr, and the exit code.
+"""A script's command line: options, lines on stdout and stderr, and the exit code.
 
 The exit code says who has to act next.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _QUOTED_CHARACTERS = 300
-_CLOSED_PIPE = frozenset({errno.EPIPE, errno.EINVAL})  # the second on Windows
+_CLOSED_PIPE = frozenset({errno.EPIPE, errno.EINVAL})  # EINVAL on Windows
 
 
 class Exit(IntEnum):
@@ -47,13 +47,13 @@ _MEANINGS = {
     Exit.NO_CONNECTION: "no connection, or a reply that is not the API's; run it again",
     Exit.STATE: "a file cannot be read or written",
     Exit.INCOMPLETE: "done, but faults or rows without a good answer remain",
-    Exit.RUNNING: "the batch runs, or lines that it counts are lacking; run the same command again",
-    Exit.INTERRUPTED: "interrupted; the same command goes on from there",
+    Exit.RUNNING: "the batch runs, or lines that it counts are missing; run the same command again",
+    Exit.INTERRUPTED: "interrupted; the same command continues from there",
 }
 
 
 OFFLINE = (Exit.DONE, Exit.USAGE, Exit.INPUT, Exit.STATE, Exit.INCOMPLETE, Exit.INTERRUPTED)
-"""The codes of a script that never speaks to a server."""
+"""The codes of a script that never contacts a server."""
 
 
 class ScriptError(Exception):
@@ -73,7 +73,7 @@ class ScriptError(Exception):
 def script_parser(
     description: str | None, codes: Iterable[Exit], examples: str = ""
 ) -> argparse.ArgumentParser:
-    """A script's command line, whose --help closes with its exit codes."""
+    """A script's command line, whose --help ends with its exit codes."""
     shown = "\n".join(f"{code.value:>5}  {_MEANINGS[code]}" for code in sorted(codes))
     return argparse.ArgumentParser(
         description=description,
@@ -83,14 +83,14 @@ def script_parser(
 
 
 def count(text: str) -> int:
-    """The value of an option: a whole number from 1."""
+    """The value of an option: a whole number, at least 1."""
     if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{quoted(text, 40)} is not a whole number from 1")
+        raise argparse.ArgumentTypeError(f"{quoted(text, 40)} is not a whole number, at least 1")
     return int(text)
 
 
 def seconds(text: str) -> float:
-    """The value of an option: a time that ends."""
+    """The value of an option: a finite time in seconds."""
     try:
         value = float(text)
     except ValueError:
@@ -104,7 +104,7 @@ def usd(text: str) -> Decimal:
     """An amount of US dollars.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: it is not an amount.
     """
     try:
         value = Decimal(text)
@@ -119,7 +119,7 @@ def check_file_is_there(path: Path) -> None:
     """Check that a path is a file.
 
     Raises:
-        ScriptError: it is not.
+        ScriptError: it is not a file.
     """
     if not path.is_file():
         raise ScriptError(Exit.INPUT, f"There is no file {quoted(str(path))}.", "Check the path.")
@@ -129,8 +129,8 @@ def run_script(main: Callable[[], Exit]) -> NoReturn:
     """Run a script's `main` and leave with its exit code."""
     for stream in (sys.stdout, sys.stderr):
         if not stream.isatty() and "PYTHONIOENCODING" not in os.environ:
-            stream.reconfigure(encoding="utf-8")  # whatever the system writes into files
-        # A terminal may know less than UTF-8, and a file's name may be more.
+            stream.reconfigure(encoding="utf-8")  # whatever encoding the system uses for files
+        # A terminal may support less than UTF-8, and a file name may contain more.
         stream.reconfigure(errors="backslashreplace")
     try:
         code = main()
@@ -139,7 +139,7 @@ def run_script(main: Callable[[], Exit]) -> NoReturn:
         note(f"error: {stop}")
     except KeyboardInterrupt:
         code = Exit.INTERRUPTED
-        note("interrupted: run the same command again to go on; nothing is sent twice.")
+        note("interrupted: run the same command again to continue; nothing is sent twice.")
     except OSError as error:
         code = Exit.STATE
         named = f"{error.filename}: " if error.filename else ""
@@ -158,7 +158,7 @@ def note(text: str) -> None:
 
 
 def _print(text: str, stream: TextIO) -> None:
-    """Print; when the reader has gone, the work goes on and the exit code stays the same."""
+    """Print; if the reader is gone, the work goes on and the exit code stays the same."""
     try:
         print(text, file=stream, flush=True)
     except OSError as error:
@@ -168,7 +168,7 @@ def _print(text: str, stream: TextIO) -> None:
 
 
 def quoted(text: str, limit: int = _QUOTED_CHARACTERS) -> str:
-    """Text of a server, a model or a file, cut and marked, so that it can pass for nothing else."""
+    """Text from a server, a model or a file, cut and marked, so that it cannot imitate ours."""
     flat = " ".join(one_line(text[: limit * 4]).split())
     if len(flat) > limit or len(text) > limit * 4:
         flat = flat[:limit] + "…"

@@ -1,7 +1,8 @@
-"""Connections for urllib: an answer that comes early is read, and one that trickles ends.
+"""Connections for urllib that read early answers and end slow ones.
 
-A server that refuses an upload (401, 403, 413, 429) often answers at its head and closes: urllib
-would only find the connection broken. And its timeout holds for each read, not for the answer.
+A server that refuses an upload (401, 403, 413, 429) often answers as soon as it has the headers,
+and closes: urllib would only find the connection broken. And its timeout applies to each read, not
+to the whole answer.
 """
 
 from __future__ import annotations
@@ -30,24 +31,24 @@ _NOTHING_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 def in_no_proxy_block(url: str) -> bool:
-    """Whether NO_PROXY has a block for an address's number (10.0.0.0/8); urllib knows none."""
+    """Whether an address is in a block of NO_PROXY (10.0.0.0/8), which urllib does not check."""
     try:
         host = ip_address(urlsplit(url).hostname or "")
     except ValueError:  # a name
         return False
     address = getattr(host, "ipv4_mapped", None) or host
     for entry in urllib.request.getproxies().get("no", "").split(","):
-        with suppress(ValueError):  # a name, or a block that is none
+        with suppress(ValueError):  # a name, or an invalid block
             if address in ip_network(entry.strip().strip("[]"), strict=False):
                 return True
     return False
 
 
 class Deadline:
-    """When an answer has to be there; it begins when the request is sent, and progress renews it.
+    """When an answer must have come; starts when the request is sent, and progress renews it.
 
     Args:
-        seconds: how long without progress.
+        seconds: how long it may take without progress.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -59,10 +60,10 @@ class Deadline:
         self._at = time.monotonic() + self._seconds
 
     def left(self) -> float:
-        """The seconds that are left.
+        """The seconds left.
 
         Raises:
-            TimeoutError: none are.
+            TimeoutError: no time is left.
         """
         left = self._at - time.monotonic()
         if left <= 0:
@@ -71,7 +72,7 @@ class Deadline:
 
 
 class NotConnectedError(OSError):
-    """No connection came about, so nothing was sent."""
+    """No connection was made, so nothing was sent."""
 
 
 class Request(urllib.request.Request):
@@ -89,7 +90,7 @@ class PlainHandler(urllib.request.HTTPHandler):
 
 
 class TLSHandler(urllib.request.HTTPSHandler):
-    """Opens https addresses, trusting whom SSL_CERT_FILE or the system names."""
+    """Opens https addresses, trusting the authorities in SSL_CERT_FILE or the system's."""
 
     def https_open(self, req: Any) -> http.client.HTTPResponse:
         """Open over a connection that reads while it writes."""
@@ -98,11 +99,11 @@ class TLSHandler(urllib.request.HTTPSHandler):
 
 
 def _trusting() -> ssl.SSLContext:
-    """What trusts whom SSL_CERT_FILE names; without it, whom the system does."""
+    """The TLS settings: they trust the authorities in SSL_CERT_FILE or else the system's."""
     named = os.environ.get("SSL_CERT_FILE") or None
     try:
         return ssl.create_default_context(cafile=named)
-    except OSError as error:  # an ssl.SSLError is one
+    except OSError as error:  # an ssl.SSLError is an OSError
         keys = os.environ.get("SSLKEYLOGFILE")
         variable, value, fault = "SSL_CERT_FILE", named, "cannot be read"
         if keys and error.filename == keys:
@@ -128,7 +129,7 @@ class _Duplex:
         self._early: bytes | None = None
 
     def send(self, data: Any) -> None:
-        """Send a piece; nothing more once the server has answered or hung up."""
+        """Send a piece, but nothing more once the server has answered or hung up."""
         if self.sock is None:
             self._connect()
         if self._early is not None:
@@ -141,7 +142,7 @@ class _Duplex:
         self._deadline.renew()
 
     def getresponse(self) -> http.client.HTTPResponse:
-        """The response, what came of it early first."""
+        """The response, starting with what came of it early."""
         self._deadline.renew()
         self.sock = _Socket(self.sock, self._early or b"", self._deadline)
         return super().getresponse()  # type: ignore[misc]
@@ -160,15 +161,15 @@ class _Duplex:
                 if self._early is not None:
                     return
                 view = view[self.sock.send(view) :]
-            except _NOTHING_NOW:  # noqa: PERF203  # that is how a full socket says so
+            except _NOTHING_NOW:  # noqa: PERF203  # raised when the socket is full
                 _wait(self.sock, until)
-            except OSError:  # what the server said before it hung up may lie there
+            except OSError:  # the server's answer before it hung up may be there
                 self._early = b""
                 return
 
     def _received(self) -> bytes | None:
         try:
-            return self.sock.recv(_BLOCK_BYTES)  # over TLS what is there need not be an answer
+            return self.sock.recv(_BLOCK_BYTES)  # over TLS, readable bytes need not be an answer
         except _NOTHING_NOW:
             return None
 
@@ -182,7 +183,7 @@ class _OverTLS(_Duplex, http.client.HTTPSConnection):
 
 
 class _Socket:
-    """A socket that is read within a deadline, and has something to read already."""
+    """A socket that is read within a deadline, and may start with bytes already read."""
 
     def __init__(self, connection: socket.socket, early: bytes, deadline: Deadline) -> None:
         self._connection = connection

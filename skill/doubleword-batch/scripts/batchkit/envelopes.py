@@ -1,4 +1,4 @@
-"""What gateways put around an answer, however many envelopes and whatever they are called."""
+"""Removes the envelopes that gateways put around an answer, however many and however named."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STATUSES = ("status_code", "statusCode", "status")
-"""Where an object may have an HTTP status."""
+"""Fields in which an object may have an HTTP status."""
 
 _LEAST_STATUS, _FIRST_ERROR, _LAST_ERROR = 100, 400, 599
 _NOTHING = frozenset(
@@ -32,9 +32,9 @@ ANSWERS = frozenset(
         "embedding", "embeddings",
     }
 )  # fmt: skip
-"""Names that hold an answer in a body."""
+"""Names of fields in which a body may hold an answer."""
 
-# What has one of these is looked at as it is; an answer inside it may be the model's own words.
+# An object with one of these is left as it is; an answer inside it may be the model's own text.
 _WHOLE = (
     "choices", "candidates", "content", "output_text", "generated_text", "generation",
     "text_output", "text", "embedding", "embeddings", "tool_calls", "function_call", "parts",
@@ -45,11 +45,11 @@ _OF_THE_REQUEST = frozenset(
 _OF_A_CHOICE = frozenset({"message", "delta", "text", "content", "messages"})
 _OF_A_CANDIDATE = frozenset({"content", "text", "finishReason", "finish_reason"})
 _DEEPEST, _MOST_PLACES, _MOST_LISTS = 6, 200, 4
-_BEGINS = ("{", "[", '"', "e")  # of JSON, and of base64 of an object
+_BEGINS = ("{", "[", '"', "e")  # of JSON, and of an object in base64
 
 
 def decode_nested(value: Any) -> Any:
-    """The value; where it is a JSON text of an object or list, what that says."""
+    """The value; if it is the JSON text of an object or list, the decoded value."""
     found: Any = value
     for _ in range(3):
         inner: Any = None
@@ -63,7 +63,7 @@ def decode_nested(value: Any) -> Any:
 
 
 def unnest(value: Any) -> Any:
-    """The value, out of lists that hold nothing else and of texts of JSON."""
+    """The value, without enclosing lists of one and without JSON strings around it."""
     found: Any = value
     for _ in range(_MOST_LISTS):
         if isinstance(found, str) and found[:1] in _BEGINS:
@@ -76,7 +76,7 @@ def unnest(value: Any) -> Any:
 
 
 def _of_base64(text: str) -> Any:
-    """What the JSON of an object says that was written as base64; None for any other text."""
+    """The decoded JSON object that was written in base64; None for any other text."""
     if not text.startswith(("ey", "ew")):
         return None
     try:
@@ -86,12 +86,12 @@ def _of_base64(text: str) -> Any:
 
 
 def error_in(error: Any) -> Any:
-    """An error that says something: servers also write {}, [], "", "success" and code 0."""
+    """An error with content: servers also write {}, [], "", "success" and code 0."""
     return None if is_no_error(error) else error
 
 
 def is_no_error(value: Any) -> bool:
-    """Whether an error is none: empty, or a word of success."""
+    """Whether an error means success: empty, or a word of success."""
     if isinstance(value, str):
         return value.strip().lower() in _NOTHING
     inside = list(object_of(value).values()) or list_of(value)
@@ -99,7 +99,7 @@ def is_no_error(value: Any) -> bool:
 
 
 def status_in(fields: dict[str, Any]) -> int | None:
-    """The HTTP status that an object tells, also as `500 Internal Server Error`; else None."""
+    """The HTTP status in an object, even as `500 Internal Server Error`; else None."""
     for name in STATUSES:
         told = fields.get(name)
         number = whole_number(told[:3] if isinstance(told, str) else told)
@@ -111,8 +111,8 @@ def status_in(fields: dict[str, Any]) -> int | None:
 def unwrapped(body: dict[str, Any]) -> dict[str, Any]:
     """What a gateway has put inside `{"code": 0, "data": {...}}`, with the usage beside it.
 
-    An answer that is surely one is found by whatever names it is inside of, where it is the only
-    one; so is an error, where there is no answer.
+    A certain answer is found under any names, if it is the only one; so is an error, if there is no
+    answer.
     """
     body = in_snake_case(body)
     if body.get("choices") or error_in(body.get("error")) is not None:
@@ -126,7 +126,7 @@ def unwrapped(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _inside(body: dict[str, Any]) -> dict[str, Any] | None:
-    """The only answer inside envelopes, or else the first error; None where there is neither."""
+    """The only answer inside envelopes, or else the first error; None if there is neither."""
     if _is_whole(body) or is_bare_answer(body):
         return None
     level, places = [body], 0
@@ -144,7 +144,7 @@ def _inside(body: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _objects(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The objects in an object: also as JSON, and alone in a list."""
+    """The objects in an object: also those in JSON strings, and in lists of one."""
     for name, value in fields.items():
         if name in _OF_THE_REQUEST:
             continue
@@ -161,7 +161,7 @@ def _is_whole(fields: dict[str, Any]) -> bool:
 
 
 def _is_surely_one(fields: dict[str, Any]) -> bool:
-    """Whether an object is an answer of a server, by names that little else has."""
+    """Whether an object is surely a server's answer, by names that little else has."""
     choices = [object_of(choice) for choice in as_list(fields.get("choices"))]
     candidates = [object_of(choice) for choice in as_list(fields.get("candidates"))]
     message = object_of(fields.get("message"))
@@ -183,7 +183,7 @@ def _has_vectors(data: Any) -> bool:
 
 
 def _error_of(fields: dict[str, Any]) -> Any:
-    """What an object says that went wrong; its HTTP status and the body beside it, too."""
+    """What an object says about a failure, with an HTTP status and the body beside it."""
     status = status_in(fields)
     if status is not None and _FIRST_ERROR <= status <= _LAST_ERROR and fields.get("body"):
         inner = object_of(decode_nested(fields["body"]))
@@ -194,5 +194,5 @@ def _error_of(fields: dict[str, Any]) -> Any:
 
 
 def is_vector(value: Any) -> bool:
-    """Whether a value is a list of numbers, to judge by its first."""
+    """Whether a value is a list of numbers, judged by its first element."""
     return isinstance(next(iter(list_of(value)), None), (int, float))

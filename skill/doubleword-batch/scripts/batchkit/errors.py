@@ -7,13 +7,13 @@ from batchkit.provider_errors import ProviderError, read_error_body
 
 _TOO_EARLY, _TOO_MANY, _SERVER_ERROR, _NOT_OFFERED = 425, 429, 500, 501
 _GONE = frozenset({404, 410})
-_GIVEN_UP = frozenset({408, 499})  # by whoever waited: the request may have been carried out
+_GIVEN_UP = frozenset({408, 499})  # after waiting: the request may have been carried out
 _REPEATABLE = _GIVEN_UP | {_TOO_EARLY, _TOO_MANY}
 _HINTS = {
-    401: "Check DOUBLEWORD_API_KEY: it has to be an inference key.",
-    402: "The account needs credit, or its spend cap is reached; a person has to see to that.",
+    401: "Check DOUBLEWORD_API_KEY: it must be an inference key.",
+    402: "The account needs credit, or its spend cap is reached; a person has to deal with that.",
     403: "The server does not have the model, or not for this key: choose another model.",
-    404: "It is not there, or not this key's.",
+    404: "It does not exist, or belongs to another key.",
     413: "Split the file.",
     429: "Wait, then run the same command again.",
 }
@@ -50,7 +50,7 @@ class ApiError(ScriptError):
 
     @property
     def is_gone(self) -> bool:
-        """Whether what was asked for is not there, or not any more."""
+        """Whether the requested object does not exist, or not any more."""
         return self.status in _GONE
 
     @property
@@ -67,7 +67,7 @@ class ApiError(ScriptError):
 
     @property
     def may_have_happened(self) -> bool:
-        """Whether a write that was answered so may have landed all the same."""
+        """Whether a write with this answer may have been carried out all the same."""
         return self.status in _GIVEN_UP or self.status >= _SERVER_ERROR
 
 
@@ -91,7 +91,7 @@ class TruncatedFileError(TransportError):
 
 
 class IncompleteListError(ScriptError):
-    """A list that does not show all its entries: what is not in it may exist all the same."""
+    """A list that does not show all its entries: what is missing from it may still exist."""
 
     def __init__(self, why: str) -> None:
         super().__init__(Exit.NO_CONNECTION, why, "Look in the provider's console.")
@@ -99,14 +99,14 @@ class IncompleteListError(ScriptError):
 
 
 def read_error_reply(content: bytes) -> ProviderError:
-    """What the body of an error reply says, whatever its form."""
+    """The content of an error reply, whatever its form."""
     if content.lstrip().startswith(b"<"):
         return ProviderError("an HTML page, so perhaps a proxy answered")
     return read_error_body(content)
 
 
 def _account_fault(reason: str, codes: frozenset[str]) -> str | None:
-    """What a person has to do about a 429 that waiting does not end; None for any other."""
+    """What a person has to do about a 429 that waiting does not fix; None for any other."""
     if codes & _QUOTA_CODES:
         return _HINTS[402]
     return _UNVERIFIED if "unverified" in reason.lower() else None

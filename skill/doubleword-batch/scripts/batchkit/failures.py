@@ -1,4 +1,4 @@
-"""Why a row has no answer: what servers, and batches that ended early, say of it."""
+"""Why a row has no answer, according to servers and to batches that ended early."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _FILTERS = frozenset(
 
 
 def outcome_of_error(result: ResultLine) -> Reading:
-    """The outcome of a line that tells an error."""
+    """The outcome of a line with an error."""
     fields = object_of(result.error)
     code = _name_of(fields)
     message = result.error if isinstance(result.error, str) else fields.get("message")
@@ -83,7 +83,7 @@ def _failed_for(custom_id: str, reason: FailureReason) -> Reading:
 
 
 def outcome_of_rejection(custom_id: str, status: int | None, body: Any) -> Reading:
-    """The outcome of a response that is an error, by its status or by its body."""
+    """The outcome of a response that is an error, by its status or its body."""
     fields = body_object(body)
     is_several = isinstance(body, list) and len(body) > 1
     read = read_error_body(strict_json.encode(fields if fields and not is_several else body))
@@ -101,7 +101,7 @@ def outcome_of_rejection(custom_id: str, status: int | None, body: Any) -> Readi
 
 
 def _failed_with(custom_id: str, status: int, text: str, codes: frozenset[str]) -> Reading:
-    """An HTTP error; what a filter stopped before the model saw it was refused."""
+    """An HTTP error; if a filter stopped the request before the model saw it, it was refused."""
     words = quoted(text) if text else ""
     if codes & _FILTERS:
         return Reading(custom_id, "refused", "content_filter", message=words)
@@ -110,18 +110,18 @@ def _failed_with(custom_id: str, status: int, text: str, codes: frozenset[str]) 
 
 
 def is_success(status: int | None) -> bool:
-    """Whether a status is one of success; where none is told the body decides."""
+    """Whether a status means success; without one, the body decides."""
     return status is None or 200 <= status < 400  # noqa: PLR2004  # HTTP
 
 
 def _name_of(fields: dict[str, Any]) -> str:
-    """What an error is called; a number that is not a status, as of Google's, is not a name."""
+    """The name of an error; a number that is not a status, as in Google's, is not a name."""
     names = (reason_text(fields.get(name)) for name in ("code", "status", "type"))
     return next((name for name in names if name and not name.isdecimal()), "")
 
 
 def _told_status(fields: dict[str, Any]) -> int | None:
-    """The HTTP status that an error object tells, by whatever name."""
+    """The HTTP status in an error object, under any of its names."""
     told = (_error_status(whole_number(fields.get(name))) for name in _STATUSES)
     return next((status for status in told if status is not None), None)
 

@@ -1,7 +1,7 @@
-"""How a server keeps a file of results: packed, or in another encoding than UTF-8.
+"""How a server stores a file of results: compressed, or in another encoding than UTF-8.
 
-It is opened as it comes, in small pieces: gzip, zlib and zip are unpacked, UTF-16 and UTF-32 become
-UTF-8. What is of another known form is named.
+The file is decoded in small pieces as it arrives: gzip, zlib and zip are unpacked, UTF-16 and
+UTF-32 become UTF-8. Other known formats are named in the error.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _MARKS = {
     b"\xfe\xff": "utf-16",
 }
 _MEMBER, _DIRECTORY = b"PK\x03\x04", b"PK\x01\x02"
-_HEAD_BYTES = 30  # of a member of a zip file, before its name
-_BETWEEN_BYTES = 28  # the most that stands behind a member, and the next signature
+_HEAD_BYTES = 30  # the header of a zip member, before its name
+_BETWEEN_BYTES = 28  # the most that can follow a member, with the next signature
 _IS_ENCRYPTED, _SIZE_COMES_LATER = 1, 8
 _SIZE_IS_ELSEWHERE = 0xFFFFFFFF
 _STORED, _DEFLATED = 0, 8
@@ -47,19 +47,19 @@ _Decode = Callable[[bytes], "Iterator[bytes]"]
 
 
 class EncodingError(ValueError):
-    """What is packed does not unpack."""
+    """Packed data that cannot be unpacked."""
 
 
 class UnsupportedEncodingError(ValueError):
-    """A form that is not read; the words go on behind `The file is ...`."""
+    """An unsupported format; the message completes the sentence `The file is ...`."""
 
 
 class FileDecoder:
-    """Opens one file.
+    """Decodes one file.
 
     Raises:
-        UnsupportedEncodingError: from `decoded` and `rest`, for a form that is not read.
-        EncodingError: from the same, for what does not unpack.
+        UnsupportedEncodingError: from `decoded` and `rest`, for an unsupported format.
+        EncodingError: from the same, for data that cannot be unpacked.
     """
 
     def __init__(self) -> None:
@@ -73,12 +73,12 @@ class FileDecoder:
         return self._unpacker is None or self._unpacker.is_whole
 
     def decoded(self, data: bytes) -> Iterator[bytes]:
-        """What the next bytes hold, as UTF-8, in pieces."""
+        """The content of the next bytes, as UTF-8, in pieces."""
         for piece in self._packed.passed(data):
             yield from self._text.passed(piece)
 
     def rest(self) -> Iterator[bytes]:
-        """What was held back of a file that is very short."""
+        """What was held back because the file is very short."""
         for piece in self._packed.rest():
             yield from self._text.passed(piece)
         yield from self._text.rest()
@@ -97,7 +97,7 @@ class FileDecoder:
 
 
 class _Beginning:
-    """Holds the first bytes back until they tell how to open the whole."""
+    """Holds the first bytes back until they show how to decode the file."""
 
     def __init__(self, choose: Callable[[bytes], _Decode]) -> None:
         self._choose = choose
@@ -141,7 +141,7 @@ def _decoding(head: bytes) -> _Decode:
 
 
 class _Members:
-    """Unpacks what gzip or zlib packed; gzip may have several members."""
+    """Unpacks gzip or zlib data; gzip may have several members."""
 
     def __init__(self, bits: int) -> None:
         self._bits = bits
@@ -152,7 +152,7 @@ class _Members:
         return self._unzip.eof
 
     def unpacked(self, data: bytes) -> Iterator[bytes]:
-        """What the next bytes unpack to, in pieces of at most 64 KiB."""
+        """The unpacked content of the next bytes, in pieces of at most 64 KiB."""
         piece = b""
         while data or piece:
             try:
@@ -173,7 +173,7 @@ class _Members:
 
 
 class _Zip:
-    """Unpacks the members of a zip file, one behind the other."""
+    """Unpacks the members of a zip file, one after another."""
 
     def __init__(self) -> None:
         self._head = bytearray()
@@ -183,7 +183,7 @@ class _Zip:
         self._is_over = False
 
     def unpacked(self, data: bytes) -> Iterator[bytes]:
-        """What the next bytes of the file unpack to, in pieces of at most 64 KiB."""
+        """The unpacked content of the next bytes of the file, in pieces of at most 64 KiB."""
         while data and not self._is_over:
             if self._unzip is not None:
                 try:
@@ -205,7 +205,7 @@ class _Zip:
                 data = self._begun()
 
     def _begun(self) -> bytes:
-        """What stands behind the head of the next member, once that is here."""
+        """What follows the next member's header, once the header is complete."""
         place = self._head.find(_MEMBER, 0, _BETWEEN_BYTES)
         if place < 0:
             self._is_over = len(self._head) >= _BETWEEN_BYTES or _DIRECTORY in self._head
@@ -232,15 +232,15 @@ class _Zip:
 
 # Files that were downloaded by hand
 
-_BLOCK_BYTES = 256 * 1024  # more than a layout needs to be known
+_BLOCK_BYTES = 256 * 1024  # more than is needed to recognise a layout
 
 
 @contextmanager
 def in_lines(paths: list[Path]) -> Iterator[list[Path]]:
-    """The files; for one that is not lines as it is, a copy that is, removed at the end.
+    """The files, with a temporary copy in lines for each that is in another form.
 
     Raises:
-        ScriptError: a file is not there, or of a form that is not read.
+        ScriptError: a file does not exist, or has an unsupported format.
     """
     with ExitStack() as copies:
         yield [path if _is_lines(path) else _copy(path, copies) for path in paths]

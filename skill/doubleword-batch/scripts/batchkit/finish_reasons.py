@@ -1,6 +1,6 @@
 """Why a model stopped, in every server's words: OpenAI's, Anthropic's, Gemini's, Mistral's, ...
 
-A word that is in none of the sets is not known here, and is shown as it came.
+A word that is in none of the sets is unknown, and is shown unchanged.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ _MOST_CHARACTERS = 200
 
 
 def reason_ending(reason: Any) -> str:
-    """What a finish reason means, in one word.
+    """The meaning of a finish reason, in one word.
 
-    complete: the answer is whole. cut: the token limit ended it. full: the model's context did.
-    refused: the model or a filter declined. failed: the server gave up. Else: unknown.
+    complete: the answer is whole. cut: the token limit ended it. full: the model's context ended
+    it. refused: the model or a filter declined. failed: the server gave up. Otherwise: unknown.
     """
     word = reason_word(reason)
     for words, ending in _SETS:
@@ -82,7 +82,7 @@ def reason_ending(reason: Any) -> str:
 
 
 def reason_word(reason: Any) -> str:
-    """A finish reason as part of a cause: of `content_filter: SAFETY` the last word."""
+    """A finish reason as part of a cause; for `content_filter: SAFETY`, the last word."""
     text = reason_text(reason)
     return slug(_BEFORE_THE_WORD.sub("", text)) or slug(text)
 
@@ -99,7 +99,7 @@ def reason_text(reason: Any) -> str:
 
 
 def slug(text: str) -> str:
-    """A word of a server as part of a cause: `MAX_TOKENS`, `FinishReason.maxTokens`: max_tokens."""
+    """A server's word as part of a cause: `MAX_TOKENS`, `FinishReason.maxTokens`: max_tokens."""
     text = text.removeprefix("FinishReason.").removeprefix("FINISH_").removeprefix("REASON_")
     if not text.isupper():
         text = _HUMP.sub("_", text)

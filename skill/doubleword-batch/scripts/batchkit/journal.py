@@ -1,6 +1,6 @@
-"""What has been sent, written down before it is sent and after it is answered.
+"""Records what is sent, before it is sent and after it is answered.
 
-The journal lies beside the request file as `<file>.state.json`. It holds no key.
+The journal is `<file>.state.json` beside the request file. It contains no key.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ _BLOCK_BYTES = 1 << 20
 _MOST_BYTES = 1 << 20
 _LAST_TIME = 1e12
 _TIMES = frozenset({"upload_sent_at", "create_sent_at", "short_since"})
-_LATER = {"short_since": None, "lacking": None}  # journals of earlier versions lack them
+_LATER = {"short_since": None, "lacking": None}  # journals of earlier versions do not have them
 _FIXED = frozenset({"sha256", "base_url"})
 
 
 @dataclass
 class Entries:
-    """The journal's entries; times are epoch seconds, None for what has not happened.
+    """The journal's entries; times are epoch seconds, None if it has not happened.
 
     Attributes:
-        sha256: of the request file.
+        sha256: the request file's hash.
         base_url: the server.
         upload_sent_at: when the upload was about to be sent.
         file_id: the server's id of the uploaded file.
         create_sent_at: when the creation was about to be sent.
         batch_id: the server's id of the batch.
         ended: the batch's last status, once both files have been collected.
-        short_since: when the last line came of a batch that has ended and counts more.
-        lacking: why its rows have no line, once they wait no longer for one that it counts.
+        short_since: when the last line came, if the batch has ended and counts more lines.
+        lacking: why its rows have no line, once we no longer wait for lines that it counts.
     """
 
     sha256: str
@@ -56,11 +56,11 @@ class Entries:
 
 
 class Journal:
-    """The journal of one request file, opened or begun.
+    """The journal of one request file, opened or newly created.
 
     Attributes:
-        entries: what is written down; change it through `note`.
-        is_new: nothing had been written down before.
+        entries: what is recorded; change it through `note`.
+        is_new: nothing had been recorded before.
     """
 
     def __init__(self, request_file: Path, base_url: str) -> None:
@@ -72,13 +72,13 @@ class Journal:
         self._refuse("base_url", base_url, "The batch is at another DOUBLEWORD_BASE_URL.")
 
     def note(self, **changes: float | str | None) -> None:
-        """Write entries down, durably."""
+        """Record entries, durably."""
         for name, value in changes.items():
             setattr(self.entries, name, value)
         write_whole(self.path, [json.dumps(asdict(self.entries), indent=1).encode(), b"\n"])
 
     def seconds_in_doubt(self, in_doubt_seconds: float) -> float:
-        """How long a creation that was sent and never answered may still appear."""
+        """How long a creation that was sent but never answered may still appear."""
         if self.entries.create_sent_at is None:
             return 0.0
         now = time.time()
@@ -92,7 +92,7 @@ class Journal:
             raise ScriptError(
                 Exit.STATE,
                 f"{quoted(str(self.path))} cannot be read.",
-                "Move it away: the next run looks at the server for the batch before it sends.",
+                "Move it away: the next run looks for the batch at the server before it sends.",
             ) from None
 
     def _refuse(self, name: str, expected: str, message: str) -> None:
@@ -101,15 +101,15 @@ class Journal:
                 Exit.STATE,
                 message,
                 f"Restore that, or give new requests a new file name; {quoted(str(self.path))} "
-                "tells what was sent.",
+                "says what was sent.",
             )
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The entries in the file of a journal, as far as they are ones.
+    """The valid entries in a journal's file.
 
     Raises:
-        ScriptError: a link stands there, or something else that is not a file.
+        ScriptError: the path is a link, or something else that is not a file.
         OSError: it cannot be opened.
     """
     with open_own(path, "rb") as stream:
@@ -144,7 +144,7 @@ if sys.platform == "win32":
     from ctypes import wintypes
 
     _ERROR_LOCK_VIOLATION = 33
-    # Windows keeps others from reading what is locked: the byte lies far behind any file's end.
+    # Windows keeps others from reading a locked byte: this one is far beyond any file's end.
     _FAR_BEHIND = (0, 1 << 30)
     _lock_file = ctypes.WinDLL("kernel32", use_last_error=True).LockFile
     _lock_file.argtypes = [wintypes.HANDLE, *[wintypes.DWORD] * 4]
@@ -171,7 +171,7 @@ else:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the request file; the lock ends with the process, whatever ends that."""
+    """Lock the request file; the lock ends with the process, however that ends."""
     check_file_is_there(path)
     with path.open("rb") as stream:
         if not _try_lock(stream.fileno()):

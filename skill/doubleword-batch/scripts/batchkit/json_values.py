@@ -1,4 +1,4 @@
-"""Values of JSON whose shape nobody promised, taken for what they should be."""
+"""Reads JSON values leniently, since nobody promised their shape."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Any
 from batchkit import strict_json
 
 MOST_TOKENS = 1 << 40
-"""No answer has as many tokens: what says so does not count them."""
+"""No answer has this many tokens: a larger number is not a count of them."""
 
 _MOST_DIGITS = 18
 
 
 def object_of(value: Any) -> dict[str, Any]:
-    """The value where it is an object, else an empty one."""
+    """The value if it is an object, otherwise an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def list_of(value: Any) -> list[Any]:
-    """The value where it is a list, else an empty one."""
+    """The value if it is a list, otherwise an empty one."""
     return value if isinstance(value, list) else []
 
 
 def as_list(value: Any) -> list[Any]:
-    """The elements of a list; some servers write the only one without it."""
+    """The elements of a list; some servers write a single element without the list."""
     fields = object_of(value)
     if fields and all(name.isdecimal() for name in fields):  # an array as PHP writes it
         return list(fields.values())
@@ -31,7 +31,7 @@ def as_list(value: Any) -> list[Any]:
 
 
 def string_of(value: Any) -> str:
-    """The value where it is a text, else an empty one."""
+    """The value if it is a text, otherwise an empty one."""
     return value if isinstance(value, str) else ""
 
 
@@ -47,7 +47,7 @@ def whole_number(value: Any) -> int | None:
 
 
 def by_index(values: Any) -> list[Any]:
-    """Choices or vectors by their index, where all have one."""
+    """Choices or vectors by their index, if all have one."""
     values = list_of(values)
     places = [whole_number(object_of(value).get("index")) for value in values]
     if len(values) > 1 and None not in places:
@@ -56,7 +56,7 @@ def by_index(values: Any) -> list[Any]:
 
 
 def count_of(value: Any) -> int | None:
-    """A number of tokens; None for what is not one."""
+    """A number of tokens; None if it is not a valid count."""
     count = whole_number(value)
     return count if count is not None and count < MOST_TOKENS else None
 
@@ -67,5 +67,5 @@ def first_value(fields: dict[str, Any], names: tuple[str, ...]) -> Any:
 
 
 def json_text(value: Any) -> str:
-    """The value as a text of JSON."""
+    """The value as JSON text."""
     return strict_json.encode(value).decode()

@@ -26,16 +26,16 @@ MISSING = Reading("", "missing", "missing")
 
 STOPPED = frozenset({"cancelled", "expired"})
 UNREADABLE = "unreadable"
-"""Why rows have no line whose answers the server counts: asked again, they are paid again."""
+"""The cause of rows without a line whose answers the server counts: asking again pays again."""
 
 WAITING = ("pending", "pending")
-"""Outcome and cause of a request whose batch has not given all its lines."""
+"""Outcome and cause of a request whose batch has not returned all its lines yet."""
 
 _RANK = {"ok": 3, "truncated": 2, "refused": 2, "invalid": 2, "failed": 1}
 
 
 class Place(NamedTuple):
-    """Where a request's outcome lies: the line at that offset, or the nth result in that line."""
+    """Where a request's outcome is: the line at that offset, or the nth result in that line."""
 
     file: int
     offset: int
@@ -43,15 +43,15 @@ class Place(NamedTuple):
 
 
 class Ledger:
-    """The outcomes in some result files; of each line only its place is held in memory.
+    """The outcomes in some result files; only the position of each line is kept in memory.
 
     Args:
-        files: output and error files, of all attempts, the oldest first.
-        schema: what the answers have to fit.
-        ended: by custom_id, outcome and cause of a request that has no line: `cancelled`, ...
+        files: output and error files of all attempts, oldest first.
+        schema: the schema that answers must fit.
+        ended: by custom_id, outcome and cause of a request without a line: `cancelled`, ...
 
     Attributes:
-        outcomes: by custom_id: rank, and the place of the line.
+        outcomes: by custom_id: rank, and the position of the line.
         unreadable: lines that are not result lines.
         tokens: in and out, of all attempts: each was paid for.
     """
@@ -113,18 +113,18 @@ class Ledger:
             self.unreadable += 1
 
     def _read(self, line: bytes) -> Reading | None:
-        """A line's outcome, an answer held against the schema."""
+        """A line's outcome, with the answer checked against the schema."""
         try:
             reading = read_line(line)
             if reading is None or self._check is None:
                 return reading
             is_whole = reading.outcome == "ok" or reading.cause == OPEN_THOUGHTS
             return self._check.judged(reading) if is_whole else reading
-        except Exception:  # noqa: BLE001  # a mistake of ours in one line costs no other its answer
+        except Exception:  # noqa: BLE001  # a bug that hits one line must not cost the others
             return _kept(line)
 
     def _add_tokens(self, line: bytes, reading: Reading | None) -> None:
-        """Count what a line cost, once, also if it stands in two files."""
+        """Count what a line cost, but only once, even if it is in two files."""
         if reading is None or not (reading.input_tokens or reading.output_tokens):
             return
         digest = hashlib.sha256(line).digest()[:16]
@@ -135,7 +135,7 @@ class Ledger:
 
 
 def _kept(line: bytes) -> Reading | None:
-    """The outcome of a line that could not be read: it is paid for, and kept as it came."""
+    """The outcome of a line that could not be read: it was paid for, and is kept as received."""
     custom_id = custom_id_in(object_of(decode_or_none(line)))
     if custom_id is None:
         return None
@@ -151,7 +151,7 @@ def _kept(line: bytes) -> Reading | None:
 
 
 def ended_without_a_line(files: Iterable[Path]) -> dict[str, tuple[str, str]]:
-    """Outcome and cause of requests without a line, where their batch tells; else `missing`."""
+    """Outcome and cause of requests without a line, if their batch tells; else `missing`."""
     ended: dict[str, tuple[str, str]] = {}
     for path in files:
         state = path.with_name(path.name + ".state.json")

@@ -1,4 +1,4 @@
-"""What a request file may hold, as Doubleword documents it; the server's refusal is the truth."""
+"""The limits of a request file, as Doubleword documents them; the server has the last word."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ EMBEDDINGS = "/v1/embeddings"
 RESPONSES = "/v1/responses"
 
 ENDPOINTS = (CHAT, EMBEDDINGS, RESPONSES)
-"""Endpoints that a table can be turned into requests for."""
+"""Endpoints for which requests can be made from a table."""
 
 ALSO_TAKEN = ("/v1/completions", "/v1/messages")
-"""Endpoints that ready request lines may name beside those."""
+"""Further endpoints that ready request lines may name."""
 
 
 class Limits(NamedTuple):
-    """Sizes of a request file."""
+    """Limits of a request file."""
 
     max_requests: int = 50_000
     max_file_bytes: int = 200_000_000

@@ -1,9 +1,9 @@
-"""Files of results that do not come as lines, made into lines as they come.
+"""Turns files of results that do not come as lines into lines, while they arrive.
 
-Gateways write a list in place of lines, also printed over many, or put it into an object as a page
-of an API, or as its fields by custom_id; they write each result as a JSON text, leave the line
-breaks out, or end lines with CR alone. What makes lines of it keeps nothing but the beginning of a
-file, until that tells, and the text that is being read; a file of lines passes untouched.
+Some gateways write a list instead of lines, possibly pretty-printed, or put it into an object: as a
+page of an API, or as fields named by custom_id. Some write each result as a JSON string, leave out
+the line breaks, or end lines with CR alone. The readers here keep only the beginning of a file,
+until it shows the layout, and the string that is being read; a file of lines passes unchanged.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ _HEAD_BYTES = 64 * 1024
 _BLANK_OR_BOM = b" \t\r\n\xef\xbb\xbf"
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s"{}\[\]:,]+', re.DOTALL)
 _NAMES = frozenset({b'"custom_id"', b'"customId"'})
-_MORE_NAMES = frozenset({b'"key"', b'"recordId"'})  # which stand inside of answers, too
+_MORE_NAMES = frozenset({b'"key"', b'"recordId"'})  # which also occur inside answers
 _FIELDS = frozenset(
     {*_NAMES, b'"response"', b'"result"', b'"status_code"'}
-)  # the first of a result
+)  # the first field of a result
 _DIGIT = re.compile(rb"\d")
-_MOST_OBJECTS = 3  # with that of the result itself
+_MOST_OBJECTS = 3  # including the result itself
 _PRINTED = re.compile(rb'\{\s*\n\s*"|\{[^\n]*(?:[,{]\s*\n\s*"|\[\s*\n\s*["{])')
 _TEXT = re.compile(rb'"\s*\{(?:[^"\\]|\\.)*?\\"(?:custom_id|customId)\\"', re.DOTALL)
 _LIST_OF_LINES = re.compile(rb"\[\s*\n\s*\{[^\n]*\}\s*,?\s*\n")
 
 
 class LineLayout:
-    """Makes lines of one file, whatever its layout."""
+    """Turns one file into lines, whatever its layout."""
 
     def __init__(self) -> None:
         self._head = bytearray()
@@ -39,7 +39,7 @@ class LineLayout:
         self._look_at = 0
 
     def lines_of(self, piece: bytes) -> bytes:
-        """What the next piece has; nothing as long as the layout is not known."""
+        """The lines of the next piece; empty until the layout is known."""
         if self._reader is not None:
             return self._reader.lines_of(piece)
         self._head += piece
@@ -51,7 +51,7 @@ class LineLayout:
         return self._passed(is_all=len(self._head) >= _HEAD_BYTES)
 
     def rest(self) -> bytes:
-        """What was held back of a file that is short."""
+        """What was held back because the file is short."""
         return b"" if self._reader is not None else self._passed(is_all=True)
 
     def _passed(self, *, is_all: bool) -> bytes:
@@ -67,7 +67,7 @@ class LineLayout:
 
 
 class _Lines:
-    """A file of lines, as it is."""
+    """A file of lines, unchanged."""
 
     def lines_of(self, piece: bytes) -> bytes:
         return piece
@@ -77,13 +77,13 @@ _Reader = Union[_Lines, ObjectLines, TextLines]
 
 
 def _reader_of(text: bytes, *, is_all: bool) -> _Reader | None:
-    """What reads a file by its beginning; None: not told yet."""
+    """The reader for a file that begins with `text`; None if more is needed to tell."""
     line, feed, behind = text.partition(b"\n")
     if not text.startswith((b"{", b"[", b'"')) or (feed and _is_line(line)):
         return _Lines()
     if not is_all and not (feed and behind.strip()):
         return None
-    # A list of lines is read line by line: one that is broken costs no other.
+    # A list with one object per line is read line by line, so a broken line costs no other.
     is_whole_or_cut = _is_whole_or_cut(text)
     seen = line if is_whole_or_cut else text
     around, is_closed = _first_result(seen)
@@ -95,13 +95,13 @@ def _reader_of(text: bytes, *, is_all: bool) -> _Reader | None:
         return None
     if around is None:
         is_lines = not text.startswith(b"[") or b"{" not in text
-    else:  # or the beginning of a line that is very long
+    else:  # or the beginning of a very long line
         is_lines = text.startswith(b"{") and not feed and not is_closed
     return _Lines() if is_lines else ObjectLines(around or 0)
 
 
 def _reader_of_fields_or_texts(text: bytes) -> _Reader | None:
-    """What reads results that are the fields of an object, or JSON texts; None for others."""
+    """The reader for fields of an object or for JSON strings; None for anything else."""
     around = _around_named(text)
     if around is not None:
         return NamedObjectLines(around)
@@ -109,12 +109,12 @@ def _reader_of_fields_or_texts(text: bytes) -> _Reader | None:
 
 
 def _is_whole_or_cut(text: bytes) -> bool:
-    """Whether the first line has an object, or its beginning, that is not printed over many."""
+    """Whether the first line is an object, or a cut-off one, and not pretty-printed."""
     return text.startswith(b"{") and b"\n" in text and not _PRINTED.match(text)
 
 
 def _is_line(line: bytes) -> bool:
-    """Whether it is a result line of the usual kind."""
+    """Whether it is an ordinary result line."""
     try:
         fields = json.loads(line)
     except (ValueError, RecursionError):
@@ -123,9 +123,9 @@ def _is_line(line: bytes) -> bool:
 
 
 def _first_result(text: bytes) -> tuple[int | None, bool]:
-    """How many objects stand around the first object with a name, and whether its end is here.
+    """How many objects enclose the first object with a name, and whether it is complete.
 
-    It is an object that stands in nothing or in a list: in an answer other objects have such names.
+    It must be at the top level or in a list: inside answers, other objects have such names.
     """
     around: list[bytes] = []
     depth: int | None = None
@@ -148,9 +148,9 @@ def _first_result(text: bytes) -> tuple[int | None, bool]:
 
 
 def _around_named(text: bytes) -> int | None:
-    """How many objects stand around results that are the fields of one; None where none are seen.
+    """How many objects enclose results that are the fields of an object; None if there are none.
 
-    They are known by the first field of a result, which has no list in front.
+    They are recognised by the first field of a result, with no list before it.
     """
     depth = 0
     name = before = b""
@@ -166,6 +166,6 @@ def _around_named(text: bytes) -> int | None:
             is_error = before == b'"error"' and _DIGIT.search(name) is not None
             if before in _FIELDS or is_error:
                 return depth - 1 if depth > 1 else None
-            continue  # what stands before an object is its name
+            continue  # the string before an object is its name
         before = token
     return None

@@ -1,6 +1,6 @@
-"""Blocks cut into lines; one longer than any that is taken is replaced by one that says so.
+"""Cuts blocks into lines; a line that is too long is replaced by one that says so.
 
-It costs its own row and no other: the short line has its custom_id and an error.
+It costs only its own row: the short line has its custom_id and an error.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _NO_RESULT_LINE = b"(a line that was too long)\n"
 
 
 class LineCutter:
-    """Makes whole lines of what a server sends in blocks.
+    """Makes whole lines from the blocks that a server sends.
 
     Args:
-        longest: bytes that a line may have.
+        longest: maximum bytes of a line.
 
     Attributes:
-        rest: the beginning of a line whose end has not come.
+        rest: the beginning of a line whose end has not arrived.
     """
 
     def __init__(self, longest: int) -> None:
@@ -54,7 +54,7 @@ class LineCutter:
         return lines
 
     def last_line(self) -> bytes | None:
-        """What came behind the last line feed, with one; None where it is cut."""
+        """The text after the last line feed as a line; None if it is cut off."""
         if self._long is not None:
             return self._long.in_short(self._longest) if self._long.is_closed else None
         if not self.rest.strip():
@@ -67,10 +67,10 @@ class LineCutter:
 
 
 class LongLine:
-    """A line that is read past; only its beginning and its end are kept.
+    """A line that is skipped; only its beginning and end are kept.
 
     Attributes:
-        size_bytes: how long it is so far.
+        size_bytes: its length so far.
     """
 
     def __init__(self, beginning: bytes) -> None:
@@ -89,10 +89,10 @@ class LongLine:
         return self._tail.rstrip().endswith(b"}")
 
     def in_short(self, most_bytes: int) -> bytes:
-        """The line in its place: an error with its custom_id; where it has none, no result line.
+        """The replacement: an error with its custom_id; without one, not a result line at all.
 
         Args:
-            most_bytes: how long a line may be.
+            most_bytes: maximum length of a line.
         """
         custom_id = _custom_id_in(self._head)
         if custom_id is None and (found := _LAST_FIELD.search(self._tail)):
@@ -106,7 +106,7 @@ class LongLine:
 
 
 def _custom_id_in(head: bytes) -> str | None:
-    """The custom_id of the outer object, as far as its fields can be seen."""
+    """The custom_id of the outer object, if the beginning of the line shows it."""
     depth = 0
     field: bytes | None = None
     is_value = False

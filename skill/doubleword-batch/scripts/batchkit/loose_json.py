@@ -1,15 +1,15 @@
-"""JSON as servers and models really write it, read into values that are JSON again.
+"""Reads JSON as servers and models really write it, into values that are valid JSON again.
 
-What any common parser takes is taken: halves of surrogate pairs, NaN and Infinity, control
-characters, bytes that are not UTF-8, a byte order mark, nesting without end. What comes back can be
-encoded as JSON and stored as text, whatever came in:
+Whatever any common parser accepts is accepted: lone surrogates, NaN and Infinity, control
+characters, bytes that are not UTF-8, a byte order mark, unlimited nesting. The result can always be
+encoded as JSON and stored as text:
 
-- half a surrogate pair, and bytes that are not UTF-8, become U+FFFD;
-- NaN and Infinity become None: JSON has no such numbers;
-- a number beyond what a float holds becomes its text;
-- whatever is nested deeper than `DEEPEST` becomes the text of it.
+- a lone surrogate, and bytes that are not UTF-8, become U+FFFD;
+- NaN and Infinity become None, because JSON has no such numbers;
+- a number too large for a float becomes its text;
+- anything nested deeper than `DEEPEST` becomes its text.
 
-Time and memory grow with the length of the text alone.
+Time and memory grow only linearly with the length of the text.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DEEPEST = 100
-"""How many lists and objects may stand inside each other: what every reader and writer takes."""
+"""How deeply lists and objects may be nested: every reader and writer supports this much."""
 
-_MOST_DIGITS = 300  # a float has no more, and longer texts are slow to turn into a number
+_MOST_DIGITS = 300  # a float has no more, and converting longer texts is slow
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _BLANK = " \t\r\n\ufeff"
 _MARKS = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
@@ -41,7 +41,7 @@ def decode(data: bytes | str) -> Any:
     """Read a JSON text.
 
     Raises:
-        ValueError: no parser takes it.
+        ValueError: no parser accepts it.
     """
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogatepass")
@@ -56,7 +56,7 @@ def decode(data: bytes | str) -> Any:
 
 
 def decode_or_none(data: bytes | str) -> Any:
-    """The same; None for what is not JSON."""
+    """The same; None if it is not JSON."""
     try:
         return decode(data)
     except ValueError:
@@ -64,7 +64,7 @@ def decode_or_none(data: bytes | str) -> Any:
 
 
 def _is_flat(data: bytes) -> bool:
-    """Whether the nesting is surely within bounds; a quick look, taken in by brackets in texts."""
+    """Whether the nesting is surely within bounds; a quick check, misled by brackets in strings."""
     brackets = data.translate(None, _NO_BRACKETS)
     for depth in range(DEEPEST):
         if depth + len(brackets) <= DEEPEST:
@@ -76,7 +76,7 @@ def _is_flat(data: bytes) -> bool:
 
 
 def _flattened(text: str) -> Iterator[str]:
-    """The text in pieces, what is nested too deeply as a JSON string of itself."""
+    """The text in pieces; anything nested too deeply becomes a JSON string of itself."""
     depth = done = begin = 0
     in_string = False
     for mark in _MARKS.finditer(text):
@@ -115,7 +115,7 @@ def _int(digits: str) -> int | str:
     return int(digits) if len(digits) <= _MOST_DIGITS else digits
 
 
-# What only relaxed parsers take
+# What only relaxed parsers accept
 
 _RELAXED = re.compile(
     r"""(?P<text>"(?:[^"\\]|\\.?)*(?:"|\Z)|'(?:[^'\\]|\\.?)*(?:'|\Z))
@@ -134,11 +134,11 @@ _WORDS = {
 
 
 def decode_relaxed_or_none(data: bytes | str) -> Any:
-    """An object or list as relaxed parsers take it; None for what is none.
+    """An object or list as relaxed parsers read it; None for anything else.
 
-    Read are commas behind the last element, comments, names without quotes, texts in single ones,
-    escapes that JSON lacks, numbers such as `+1`, `.5` and `0x1F`, and words of other languages:
-    `True`, `None`, `undefined`, `inf`.
+    It accepts trailing commas, comments, names without quotes, single-quoted strings, escapes that
+    JSON lacks, numbers such as `+1`, `.5` and `0x1F`, and words of other languages: `True`, `None`,
+    `undefined`, `inf`.
     """
     text = data if isinstance(data, str) else data.decode("utf-8", "replace")
     text = text.strip(_BLANK)

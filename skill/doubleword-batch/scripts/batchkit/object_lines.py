@@ -1,4 +1,4 @@
-"""Objects in the pieces of a file, each made into a line, wherever they stand."""
+"""Turns the objects in the pieces of a file into lines, wherever they are."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import re
 _SIGNS = re.compile(rb'\\.|["{}\r\n]', re.DOTALL)
 _QUOTES = re.compile(rb'\\.|"', re.DOTALL)
 _NAME = re.compile(rb'("(?:[^"\\]|\\.)*")\s*:\s*\Z', re.DOTALL)
-_LONGEST_NAME = 1024  # with the blanks around; no custom_id is so long
-_LONGEST_TEXT = 64 << 20  # as for a line; what is longer passes as it is
+_LONGEST_NAME = 1024  # including blanks; no custom_id is that long
+_LONGEST_TEXT = 64 << 20  # as for a line; a longer text passes unchanged
 _ESCAPED = {b"\n": rb"\n", b"\r": rb"\r"}
 
 
 class ObjectLines:
-    """The objects that stand side by side, each as a line; one that is cut has no line break.
+    """Objects that stand side by side, as one line each; a cut-off object gets no line break.
 
     Args:
-        around: how many objects each of them stands in.
+        around: how many objects enclose each of them.
     """
 
     def __init__(self, around: int = 0) -> None:
@@ -27,7 +27,7 @@ class ObjectLines:
         self._held = b""
 
     def lines_of(self, piece: bytes) -> bytes:
-        """What the next piece of the file has of them."""
+        """The lines found in the next piece of the file."""
         piece = self._held + piece
         self._held = b"\\" if (len(piece) - len(piece.rstrip(b"\\"))) % 2 else b""
         piece = piece[: len(piece) - len(self._held)]
@@ -61,28 +61,28 @@ class ObjectLines:
         return b"".join(found)
 
     def _rest(self, end: bytes) -> bytes:
-        """What the end of a piece has of an object."""
+        """The part of an unfinished object at the end of a piece."""
         if self._depth > self._around:
             return end
         self._pass_by(end)
         return b""
 
     def _opening(self, before: bytes) -> bytes:  # noqa: ARG002  # for those with names
-        """How the line of an object begins."""
+        """The text with which an object's line begins."""
         return b"{"
 
     def _pass_by(self, outside: bytes) -> None:
-        """What stands outside of the objects."""
+        """Skips the text outside the objects."""
 
 
 def objects_in(line: bytes) -> list[bytes]:
-    """The objects inside a line (`data: {...}`, or several of them joined), each as a line."""
+    """The objects inside a line (`data: {...}`, or several joined), one line each."""
     inside = ObjectLines().lines_of(line).splitlines(keepends=True)
     return [inner for inner in inside if inner.endswith(b"\n")]
 
 
 class NamedObjectLines(ObjectLines):
-    """The objects that are the fields of another, each with its name there as its custom_id."""
+    """The fields of one object as one line each, with the field's name as custom_id."""
 
     def __init__(self, around: int) -> None:
         super().__init__(around)
@@ -92,7 +92,7 @@ class NamedObjectLines(ObjectLines):
         self._pass_by(before)
         name = _NAME.search(self._before)
         self._before = b""
-        # One that the object has itself stands behind this, and counts.
+        # If the object has a custom_id of its own, that comes later and wins.
         return b"{" if name is None else b'{"custom_id":' + name[1] + b","
 
     def _pass_by(self, outside: bytes) -> None:
@@ -100,7 +100,7 @@ class NamedObjectLines(ObjectLines):
 
 
 class TextLines:
-    """The objects inside of JSON texts, each as a line: a list of texts, or one on each line."""
+    """The objects inside JSON strings, one line each: a list of strings, or one per line."""
 
     def __init__(self) -> None:
         self._text: list[bytes] = []
@@ -109,7 +109,7 @@ class TextLines:
         self._held = b""
 
     def lines_of(self, piece: bytes) -> bytes:
-        """What the next piece of the file has of them."""
+        """The lines found in the next piece of the file."""
         if self._is_given_up:
             return piece
         piece = self._held + piece
@@ -135,7 +135,7 @@ class TextLines:
 
 
 def _objects_in(text: bytes) -> bytes:
-    """The objects in a JSON text, each as a line; the text itself as one where it is none."""
+    """The objects in a JSON string, one line each; the text itself if it has none."""
     try:
         whole = json.loads(b'"' + text + b'"', strict=False)
     except ValueError:

@@ -1,10 +1,9 @@
-"""Text of others as it may be shown: the one place that decides which characters a reader gets.
+"""How text from others is shown: the one place that decides which characters a reader sees.
 
-Rows, models, servers and names of files bring characters that nobody sees or that move what is
-seen: controls of both sets, marks that turn the direction of writing, tags and selectors in which
-a text hides for those who read bytes. They are shown as one U+FFFD for each run of them, so that
-an agent and a person see the same, and see that there was something. Tables and request files hold
-the texts as they were.
+Rows, models, servers and file names bring characters that are invisible or that move visible ones:
+control characters, marks that change the direction of writing, tags and selectors that hide text
+for those who read bytes. Each run of them is shown as one U+FFFD, so that agents and people see the
+same, and see that something was there. Tables and request files keep the original text.
 """
 
 from __future__ import annotations
@@ -15,27 +14,27 @@ _MARK = "\N{REPLACEMENT CHARACTER}"
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-"""Letters and marks, to Unicode, that are drawn as nothing."""
+"""Letters and marks, for Unicode, that are drawn as nothing."""
 
 _SELECTORS = frozenset("\ufe0e\ufe0f")
 _JOINERS = frozenset("\u200c\u200d")
-"""Needed inside words of some scripts and inside emoji: kept one by one behind what is seen."""
+"""Needed inside words of some scripts and inside emoji: a single one is kept after visible text."""
 
 
 def one_line(text: str) -> str:
-    """The text in one line: each blank and line break a space, what is not to be seen U+FFFD."""
+    """The text on one line: each blank and line break a space, invisible characters U+FFFD."""
     return _plain(text)
 
 
 def is_blank(text: str) -> bool:
-    """Whether there is nothing in a text that is seen: blanks, controls, marks without width."""
+    """Whether nothing in a text is visible: only blanks, controls, marks without width."""
     if "!" <= text[:1] <= "~":  # nearly every text
         return False
     return not any(c.isprintable() and c != " " and not _UNSEEN.match(c) for c in text)
 
 
 def is_plain(text: str) -> bool:
-    """Whether a text is shown as it is."""
+    """Whether a text is shown unchanged."""
     return one_line(text) == text
 
 

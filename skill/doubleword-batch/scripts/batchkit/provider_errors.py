@@ -1,8 +1,8 @@
-"""What a provider's failure says, whatever its JSON looks like: the one reader of such bodies.
+"""Reads a provider's failure, whatever its JSON looks like: the one reader of such bodies.
 
-Read here: OpenAI's `{"error": {"message", "type", "code"}}`, the control layer's `{"error": "name",
+It reads OpenAI's `{"error": {"message", "type", "code"}}`, the control layer's `{"error": "name",
 "message", "retry_after_seconds"}` and its plain text, FastAPI's `{"detail": ...}`, Gemini's
-`[{"error": ...}]`, each of them also as JSON text inside a string, and the failure reason that
+`[{"error": ...}]`, each of them also as JSON inside a string, and the failure reason that
 Doubleword puts into the `error.message` of a result line. All text is untrusted.
 """
 
@@ -18,7 +18,7 @@ from batchkit.loose_json import decode_or_none
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_DEPTH = 6  # an error inside a detail inside a JSON text, and then some
+_DEPTH = 6  # an error inside a detail inside a JSON text, and a few more
 _LIST_SHOWN = 3
 _NAMES = (
     "message", "Message", "errorMessage", "error_message", "error_msg", "errmsg",
@@ -30,10 +30,10 @@ _PLAIN_BYTES = 16_384  # of a body without known fields; a message shows less
 
 @dataclass(frozen=True)
 class ProviderError:
-    """An error body, read.
+    """An error body, decoded.
 
     Attributes:
-        message: its words; the body itself where no field holds any, "" for an empty body.
+        message: its text; the body itself if no field has any, "" for an empty body.
         codes: its own names for the error (`code`, `type`, or a textual `error`), lower case.
     """
 
@@ -47,9 +47,9 @@ class FailureReason:
 
     Attributes:
         kind: the `type`, such as `NonRetriableHttpStatus`, `NetworkError` or `Timeout`; "" if none.
-        message: the words of the model server's body, of `details.error`, or else the kind.
-        status: the HTTP status of the model's server, where it answered.
-        body: that answer's body as bytes, b"" where there is none.
+        message: the text of the model server's body, of `details.error`, or else the kind.
+        status: the HTTP status of the model's server, if it answered.
+        body: the body of that answer as bytes, b"" if there is none.
     """
 
     kind: str
@@ -70,7 +70,7 @@ def read_error_body(body: bytes) -> ProviderError:
 
 
 def read_failure_reason(message: Any) -> FailureReason | None:
-    """Read the `error.message` of a Doubleword error line; None when it is not such a reason."""
+    """Read the `error.message` of a Doubleword error line; None if it is not such a reason."""
     reason = _object(decode_or_none(message) if isinstance(message, str) else message)
     details = _object(reason.get("details"))
     kind, status, body = reason.get("type"), details.get("status"), details.get("body")
@@ -85,7 +85,7 @@ def read_failure_reason(message: Any) -> FailureReason | None:
 
 
 def _words(value: Any, depth: int = _DEPTH) -> str:
-    """The words in an error, wherever they stand; "" where there are none."""
+    """The text of an error, wherever it is; "" if there is none."""
     if depth == 0:
         return ""
     if isinstance(value, str):
@@ -95,7 +95,7 @@ def _words(value: Any, depth: int = _DEPTH) -> str:
     if isinstance(value, list):
         elements = value[:_LIST_SHOWN]
         return "; ".join(filter(None, (_words(element, depth - 1) for element in elements)))
-    if not isinstance(value, dict):  # looking for words in what is none takes 7^depth steps
+    if not isinstance(value, dict):  # searching anything but an object would take 7^depth steps
         return ""
     fields = value
     found = (_words(candidate, depth - 1) for candidate in _candidates(fields))
@@ -103,9 +103,9 @@ def _words(value: Any, depth: int = _DEPTH) -> str:
 
 
 def _candidates(fields: dict[str, Any]) -> Iterator[Any]:
-    """Where the words of an error object may stand, the best place first."""
+    """Where an error object may have its text, the best place first."""
     error = fields.get("error")
-    if not isinstance(error, str):  # a text here may be a name beside the message
+    if not isinstance(error, str):  # a string here may be a name, with the message elsewhere
         yield error
     for name in _NAMES:
         yield fields.get(name)
@@ -122,7 +122,7 @@ def _candidates(fields: dict[str, Any]) -> Iterator[Any]:
 
 
 def _validation_error(fields: dict[str, Any]) -> str | None:
-    """FastAPI's `{"loc": ["body", "messages"], "msg": "..."}`: where, and what."""
+    """The place and message of FastAPI's `{"loc": ["body", "messages"], "msg": "..."}`."""
     words, location = fields.get("msg"), fields.get("loc")
     if not isinstance(words, str) or not isinstance(location, list):
         return words if isinstance(words, str) else None
@@ -137,7 +137,7 @@ def _codes(fields: dict[str, Any]) -> frozenset[str]:
 
 
 def _fields(decoded: Any) -> dict[str, Any]:
-    """The error object: the body, or the first one of a list."""
+    """The error object: the body, or the first object of a list."""
     if isinstance(decoded, list):
         decoded = next(iter(decoded), None)
     return _object(decoded)

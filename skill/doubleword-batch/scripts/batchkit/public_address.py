@@ -1,9 +1,9 @@
-"""Whether an https address leads into the public internet, by its text alone.
+"""Whether an https address leads to the public internet, judged by its text alone.
 
-An image's address is fetched by whoever answers the request, perhaps a server on this machine or in
-a company's network. A row must not make it ask the services there, whose names and numbers can be
-written in many ways: every spelling that a URL parser takes is read here as they read it. What a
-public name leads to only DNS knows, and whoever fetches it.
+An image's address is fetched by the server that answers the request, perhaps on this machine or in
+a company's network. A row must not make it call services there, whose names and numbers can be
+written in many ways: every spelling that URL parsers accept is read here as they read it. What a
+public name resolves to only DNS knows, and the server that fetches it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _MOST_LABELS = 4
 
 
 def why_not_public(url: str) -> str | None:
-    """What is wrong with an address: words that go on after "which"; None for a public one."""
+    """What is wrong with an address, to follow "which"; None for a public one."""
     if not is_plain(url) or any(c.isspace() or c in '\\<>"`{}|^' for c in url):
         return "has a blank, a line break or another character that addresses cannot have"
     try:
@@ -77,7 +77,7 @@ def _is_inner(host: str) -> bool:
 
 
 def _number_of(labels: list[str]) -> str | None:
-    """The IPv4 address in one to four numbers, each decimal, octal or hexadecimal."""
+    """The IPv4 address written as one to four numbers, each decimal, octal or hexadecimal."""
     if len(labels) > _MOST_LABELS:
         return None
     try:
@@ -113,9 +113,9 @@ def _is_public(number: str) -> bool:
     )
 
 
-# Media in a ready request: their content lies in it, as a data: URI, or at a public address. Only
-# the places in which servers look for media are read; what is only quoted, such as a tool's
-# arguments, is nobody's to fetch.
+# Media in a ready request: given as a data: URI or by a public address. Only the fields in which
+# servers look for media are checked; text that is only quoted, such as a tool's arguments, is not
+# fetched by anyone.
 
 MEDIA = frozenset(
     {
@@ -131,7 +131,7 @@ _DATA = re.compile("data:", re.IGNORECASE)
 
 
 def media_fault(body: dict[str, Any]) -> str | None:
-    """What is wrong with the first address in a request that leads nowhere public, or None."""
+    """What is wrong with the first address in a request that is not public, or None."""
     for place, address in _addresses([body.get(name) for name in _ASKED]):
         wrong = why_not_public(address)
         if wrong is not None:
@@ -140,7 +140,7 @@ def media_fault(body: dict[str, Any]) -> str | None:
 
 
 def _addresses(content: Any) -> Iterator[tuple[str, str]]:
-    """(place, address) of everything that is to be fetched."""
+    """(place, address) of everything that will be fetched."""
     waiting = [content]
     while waiting:
         node = waiting.pop()
@@ -165,7 +165,7 @@ def _of(name: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _is_address(name: str, text: str) -> bool:
-    """Whether a text is an address and not the content itself, which base64 writes without ":"."""
+    """Whether a text is an address rather than the content, since base64 has no ":"."""
     if _DATA.match(text.lstrip()):
         return False
     return ":" in text or name.endswith(("url", "uri", "path"))

@@ -1,4 +1,4 @@
-"""What a model thought before it answered, where it stands in the text of the answer."""
+"""Separates what a model thought before it answered, if that is in the text of the answer."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ END_OF_REASONING = re.compile(
     r"|<\|channel\|>final\b[^<\n]*(?:<\|constrain\|>\w*)?<\|message\|>",
     re.IGNORECASE,
 )
-"""Where what a model thought ends, and its answer begins."""
+"""Where the model's thoughts end, and its answer begins."""
 
 END_OF_ANSWER = re.compile(r"\s*<\|(?:return|end)\|>\s*\Z")
-"""What a model's own format puts behind an answer."""
+"""What a model's own format puts after an answer."""
 
 FIRST_CHARACTERS = frozenset("<[◁ \t\r\n\f\v")
-"""What stands before thoughts; few texts begin with any of these."""
+"""What comes before thoughts; few texts begin with any of these."""
 
 VISIBLE_ENDS = frozenset(map(chr, range(ord("!"), ord("~") + 1))) - set(">]")
-"""The last characters of nearly all texts: what ends with one of them says something."""
+"""The last characters of nearly all texts: one that ends so has an answer."""
 
 
 def has_no_answer(text: str) -> bool:
-    """Whether a text has nothing to be seen, or nothing after the model's thoughts."""
+    """Whether a text shows nothing, or nothing after the model's thoughts."""
     if text[-1:] in VISIBLE_ENDS:
         return False
     is_thought = ("/" in text or "|" in text) and is_blank(strip_reasoning(text))
@@ -39,7 +39,7 @@ def has_no_answer(text: str) -> bool:
 
 
 def strip_reasoning(text: str) -> str:
-    """The answer behind what the model thought; the text itself where it has not thought."""
+    """The answer after the model's thoughts; the text itself if it has no thoughts."""
     return END_OF_ANSWER.sub("", END_OF_REASONING.split(text)[-1])
 
 

@@ -1,8 +1,8 @@
-"""Takes a key out of what a server sends back, however the echo is written.
+"""Removes a key from what a server sends back, in whatever form it is echoed.
 
-A proxy, a gateway or a page of errors repeats the request that it got: as it was, in JSON's escapes
-(once more in a text within a text), in a URL's or a page's, or cut short. A server that means to
-hide a key is another matter: it has the key already.
+A proxy, a gateway or an error page repeats the request that it got: unchanged, escaped for JSON
+(twice for a string within a string), for a URL or for HTML, or cut short. A server that
+deliberately hides the key in its answer is out of scope: it has the key anyway.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import re
 from functools import cache
 
 MASK = "***"
-_SHORTEST_KEY = 6  # below that it would eat ordinary words
+_SHORTEST_KEY = 6  # shorter ones would match ordinary words
 _SHORTEST_PIECE = 12
 
 
 def redacted(text: str, key: str) -> str:
-    """A short text, such as an error, without the key, its escapes and its longer pieces."""
+    """A short text, such as an error, without the key, its escaped forms and its longer pieces."""
     if len(key) < _SHORTEST_KEY:
         return text
     shown = text.encode("utf-8", "surrogatepass").replace(key.encode(), MASK.encode())
@@ -26,7 +26,7 @@ def redacted(text: str, key: str) -> str:
 
 
 def redacted_lines(lines: bytes, key: str) -> bytes:
-    """Much JSON without the key, as it is or in JSON's own escapes, which reading it would undo."""
+    """Many lines of JSON without the key, also where JSON escapes of it would be decoded later."""
     if len(key) < _SHORTEST_KEY:
         return lines
     lines = lines.replace(key.encode(), MASK.encode())
@@ -38,21 +38,21 @@ def redacted_lines(lines: bytes, key: str) -> bytes:
 
 @cache
 def _escape_of_a_character(key: str) -> re.Pattern[bytes]:
-    """Quick to look for, and honest text has none: what is escaped there stands in no key."""
+    """A quick check for escapes that honest text does not have: of characters of the key."""
     digits = b"|".join(sorted({_hex(bytes([byte])) for byte in key.encode()}))
     return re.compile(rb"\\u00(?:%b)" % digits)
 
 
 @cache
 def _in_any_escapes(key: str) -> re.Pattern[bytes]:
-    """The key, each of its characters in any form."""
+    """The key, with each character in any form."""
     return re.compile(b"".join(_in_any_form(bytes([byte])) for byte in key.encode()))
 
 
 def _in_any_form(character: bytes) -> bytes:
-    """As it is and in escapes; where the text stands in another text, so does each backslash.
+    """The character itself or its escapes, with more backslashes for strings within strings.
 
-    Their number is bounded: to look through a long run of them from each of its places takes hours.
+    Their number is bounded: trying a long run of them from each position would take hours.
     """
     digits = _hex(character)
     slash = rb"\\{0,16}" if character == b"/" else b""
@@ -65,7 +65,7 @@ def _in_any_form(character: bytes) -> bytes:
 
 
 def _hex(character: bytes) -> bytes:
-    """Its two digits, in either case."""
+    """Its two hex digits, in either case."""
     return b"".join(
         b"[%b%b]" % (digit, digit.upper()) if digit.isalpha() else digit
         for digit in (character.hex()[:1].encode(), character.hex()[1:].encode())
@@ -73,7 +73,7 @@ def _hex(character: bytes) -> bytes:
 
 
 def _without_pieces(text: str, key: str) -> str:
-    """A text cut within the key, or that shows much of it, without that."""
+    """The text without long pieces of the key, as when it was cut within the key."""
     size = _SHORTEST_PIECE
     if len(key) <= size:
         return text

@@ -32,7 +32,7 @@ class Spec(NamedTuple):
         prompt: template of the user's message, the input, or the text to embed.
         params: merged into every body.
         system: template of the system message, or the instructions.
-        schema: JSON Schema that answers follow.
+        schema: JSON Schema for the answers.
         id_column: column whose value makes the custom_ids readable.
     """
 
@@ -46,7 +46,7 @@ class Spec(NamedTuple):
 
 
 class RequestLines:
-    """Makes request lines of rows.
+    """Makes request lines from rows.
 
     Attributes:
         is_constant: no template uses a column, so every request is the same.
@@ -66,12 +66,12 @@ class RequestLines:
         self._rest = strict_json.encode(_constants(spec))[1:-1]
 
     def is_blank(self, row: Row) -> bool:
-        """Whether every column that the templates use is blank in a row: nothing to be asked of."""
+        """Whether all columns that the templates use are blank in a row: nothing to ask."""
         used = {*self._prompt.used, *(self._system.used if self._system else ())}
         return bool(used) and all(name in row and _is_empty(row[name]) for name in used)
 
     def line(self, number: int, row: Row) -> tuple[bytes, int]:
-        """The line of row `number`, with its newline, and the bytes that its body takes of it."""
+        """The line of row `number`, with its newline, and how many of its bytes are the body."""
         try:
             label = strict_json.as_prompt_text(row.get(self._spec.id_column or ""))
             custom_id = custom_id_for(number, label, self._max_custom_id_bytes)
@@ -109,7 +109,7 @@ def request_line(custom_id: str, url: str, body: bytes) -> bytes:
 
 
 def custom_id_for(row: int, label: str, max_bytes: int) -> str:
-    """The custom_id of a row: `r17`, or `r17-order-4711` with what letters the label has."""
+    """The custom_id of a row: `r17`, or `r17-order-4711` with the allowed characters of a label."""
     number = f"r{row}"
     plain = label[: 4 * max_bytes]
     if not plain.isascii():
@@ -142,7 +142,7 @@ def _check(spec: Spec, columns: Sequence[str]) -> None:
 
 
 def _constants(spec: Spec) -> dict[str, Any]:
-    """What is the same in every body."""
+    """The parts that are the same in every body."""
     if spec.schema is None:
         return spec.params
     answer = {"name": "answer", "schema": spec.schema, "strict": True}
@@ -161,11 +161,11 @@ _MARKS = {
 
 
 def text_of_file(path: Path) -> str:
-    """The text as its byte order mark says, else as UTF-8; line ends become line feeds.
+    """The text, decoded by its byte order mark or else as UTF-8; line ends become line feeds.
 
     Raises:
-        OSError: it is no file: a pipe would be waited for, and a device has no end.
-        UnicodeDecodeError: it is no text.
+        OSError: it is not a file: a pipe might block, and a device never ends.
+        UnicodeDecodeError: it is not text.
     """
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "it is not a file")

@@ -1,6 +1,6 @@
-"""Result lines from the server to the disk: resumed by `skip`, checked, then given their names.
+"""Downloads result lines: resumed by `skip`, checked, then given their file names.
 
-Lines gather in `<file>.reading`, whole lines only, so what is on the disk tells where to go on.
+Whole lines are collected in `<file>.reading`, so the disk shows where to continue.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
     from batchkit.api import Api
 
 _BLOCK_BYTES = 1 << 20
-_MOST_REPEATED = 3  # a line may come again where the server's lines have moved
+_MOST_REPEATED = 3  # a line may come again if the server's lines have moved
 _SPARE_LINES = 1000
 
 
 def gathering(path: Path) -> Path:
-    """Where the lines of a result file are until they are all there."""
+    """Where the lines of a result file are kept until it is complete."""
     return path.with_name(path.name + ".reading")
 
 
 class LineFile:
-    """One result file on its way here.
+    """One result file being downloaded.
 
     Args:
-        path: its name once it is whole.
-        requests: of the batch.
+        path: its name once it is complete.
+        requests: how many the batch has.
         is_passing: it is never given that name.
 
     Attributes:
-        path: its name once it is whole.
-        lines: whole lines on the disk that have not been given it.
+        path: its name once it is complete.
+        lines: whole lines on the disk that are not in the named file yet.
     """
 
     def __init__(self, path: Path, requests: int, *, is_passing: bool = False) -> None:
@@ -52,7 +52,7 @@ class LineFile:
         self.lines = self._cut_to_whole_lines()
 
     def read_on(self, api: Api, path: str) -> None:
-        """Read what the server has at that path beyond our lines, through cuts and failures."""
+        """Read what the server has at that path beyond our lines, despite cuts and failures."""
         retry_budget = api.retry_budget()
         while True:
             before = self.lines
@@ -64,12 +64,12 @@ class LineFile:
                 retry_budget.wait_after(error)
 
     def forget(self) -> None:
-        """Begin again with the first line."""
+        """Start again with the first line."""
         self._gathered.unlink(missing_ok=True)
         self.lines = 0
 
     def take(self, lines: Iterator[bytes]) -> None:
-        """Have these lines in place of all others."""
+        """Replace all lines by these."""
         self.forget()
         with open_own(self._gathered, "wb") as stream:
             for line in lines:
@@ -77,29 +77,29 @@ class LineFile:
                 self.lines += 1
 
     def with_status(self, status: str) -> Iterator[bytes]:
-        """The lines of a list of results whose requests came to that."""
+        """The lines of a list of results whose requests have that status."""
         return (line for line in self._unique() if _field(line, "status") == status)
 
     def count_unique(self) -> int:
-        """Result lines, those that came twice counted once."""
+        """The number of result lines, counting repeated ones once."""
         return sum(1 for _ in self._unique())
 
     def custom_ids(self) -> set[str]:
-        """Whose lines these are."""
+        """The custom_ids of these lines."""
         found = (custom_id_in(object_of(decode_or_none(line))) for line in self._unique())
         return {custom_id for custom_id in found if custom_id is not None}
 
     def publish(self) -> None:
-        """Give the file its name, every line in it once; what it had under that name stays."""
+        """Give the file its name, with every line once; an earlier file of that name is kept."""
         write_whole(self.path, self._unique())
         self._gathered.unlink(missing_ok=True)
 
     def refuse_if_unreadable(self) -> None:
-        """Stop where something came, answers perhaps, but not one result line."""
+        """Stop if something came, perhaps answers, but not a single result line."""
         if self.lines and not self.count_unique():
             raise ScriptError(
                 Exit.NO_CONNECTION,
-                f"{quoted(str(self._gathered))} is what came; no line of it can be read.",
+                f"{quoted(str(self._gathered))} has what came; no line of it can be read.",
                 "Nothing has to be paid again: the answers are in that file, at the server too.",
             )
 
@@ -144,7 +144,7 @@ class LineFile:
 
 
 def _results_in(line: bytes) -> Iterator[tuple[str, bytes]]:
-    """The result line with its name; of `data: {...}` and lines that were joined, those inside."""
+    """The result line with its name; for `data: {...}` and joined lines, those inside."""
     name = _name_of(line)
     if name is not None:
         yield name, line
@@ -156,7 +156,7 @@ def _results_in(line: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _name_of(line: bytes) -> str | None:
-    """What tells a result line from all others; None for what is not a result line."""
+    """What distinguishes a result line from all others; None if it is not a result line."""
     result: Any = decode_or_none(line)
     name = custom_id_in(result) if isinstance(result, dict) else None
     return None if name is None else f"{result.get('id') or ''} {name}"

@@ -1,8 +1,8 @@
-"""The parts of a result line, whatever server wrote it.
+"""Splits a result line into its parts, whatever server wrote it.
 
-A line with a custom_id that any parser reads is somebody's. Read here are the lines of OpenAI's
-output and error files, rows of Doubleword's `/results`, Anthropic's `result`, responses without an
-envelope, and bodies that are a JSON text.
+A line with a readable custom_id belongs to a request. It reads the lines of OpenAI's output and
+error files, rows of Doubleword's `/results`, Anthropic's `result`, responses without an envelope,
+and bodies that are a JSON string.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _WAITS = frozenset(
 )  # fmt: skip
 _SPELT = ("custom_id", "response", "error", "status_code", "request_id", "body", "response_body")
 _PLAIN = {name.replace("_", ""): name for name in _SPELT}
-# Not a set: what stands in the place of a word may be a list, which has no hash.
+# Not a set: the value may be a list, which cannot be hashed.
 _OF_ANTHROPIC = ("succeeded", "errored", "expired", "canceled", "cancelled")
 _OF_THE_LINE = frozenset(
     {
@@ -57,10 +57,10 @@ class ResultLine(NamedTuple):
     """A line of an output or error file; either `body` or `error` says what became of its row.
 
     Attributes:
-        custom_id: whose it is.
-        status: of the HTTP response, None where none is told.
-        body: of the response, decoded; None where there is none.
-        error: what went wrong, decoded; None where nothing did.
+        custom_id: the request's.
+        status: the HTTP status of the response, None if there is none.
+        body: the decoded body of the response; None if there is none.
+        error: the decoded error; None if there is none.
         is_waiting: a row of `/results` that has not run.
     """
 
@@ -72,9 +72,9 @@ class ResultLine(NamedTuple):
 
 
 def result_line(line: bytes) -> ResultLine | None:
-    """The parts of a line; None when it is not a result line at all (cut, no JSON, no custom_id).
+    """The parts of a line; None if it is not a result line (cut, not JSON, no custom_id).
 
-    OpenAI's errors carry a `code` such as `batch_expired`, Doubleword's a JSON text as `message`.
+    OpenAI's errors have a `code` such as `batch_expired`, Doubleword's a JSON text as `message`.
     """
     fields = object_of(decode_or_none(line) or decode_relaxed_or_none(line))
     custom_id = custom_id_in(fields)
@@ -111,7 +111,7 @@ def result_line(line: bytes) -> ResultLine | None:
 def _without_status(
     custom_id: str, fields: dict[str, Any], body: Any, error: Any, status: int | None = None
 ) -> ResultLine:
-    """A line whose answer has no envelope; one with nothing in it may say what became of it."""
+    """A line whose answer has no envelope; an empty one may still say what became of the row."""
     if body or error is not None:
         return ResultLine(custom_id, status, body, error)
     if slug(reason_text(fields.get("status"))) in _WAITS:
@@ -121,7 +121,7 @@ def _without_status(
 
 
 def _beside(fields: dict[str, Any]) -> Any:
-    """What else a line holds that may be its answer, by names that nobody knows; else None."""
+    """Other fields of a line that may be its answer, under unknown names; else None."""
     found: dict[str, Any] = {
         name: value
         for name, value in fields.items()
@@ -133,7 +133,7 @@ def _beside(fields: dict[str, Any]) -> Any:
 
 
 def _respelt(fields: dict[str, Any]) -> dict[str, Any]:
-    """A line with its own names as they are usual: `CustomId` and `custom-id` are `custom_id`."""
+    """A line with the usual spelling of its names: `CustomId` and `custom-id` are `custom_id`."""
     found: dict[str, Any] = {}
     for name, value in fields.items():
         usual = _PLAIN.get(name.replace("_", "").replace("-", "").lower(), name)
@@ -142,7 +142,7 @@ def _respelt(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def custom_id_in(fields: dict[str, Any]) -> str | None:
-    """Whose a line is; Gemini calls it `key`, Bedrock `recordId`."""
+    """The custom_id of a line; Gemini calls it `key`, Bedrock `recordId`."""
     name = first_value(fields, _NAMES)
     if isinstance(name, int) and not isinstance(name, bool):
         return str(name)
@@ -150,7 +150,7 @@ def custom_id_in(fields: dict[str, Any]) -> str | None:
 
 
 def _inner_custom_id(fields: dict[str, Any]) -> str | None:
-    """The custom_id that stands in one of the parts of a line, where it is the only one."""
+    """The custom_id inside one of the parts of a line, if it is the only one."""
     names = {object_of(part).get("custom_id") for part in fields.values() if _has_name(part)}
     return next(iter(names)) if len(names) == 1 else None
 
@@ -160,7 +160,7 @@ def _has_name(part: Any) -> bool:
 
 
 def _told(fields: dict[str, Any]) -> Any:
-    """The error of a line that has nothing else: its words, or a status that says so."""
+    """The error of a line that has nothing else: its text, or a status that means failure."""
     status, words = fields.get("status"), first_value(fields, _WORDS)
     if isinstance(status, dict):
         return error_in(status)
@@ -168,7 +168,7 @@ def _told(fields: dict[str, Any]) -> Any:
         return fields["errors"]
     word = status.lower() if isinstance(status, str) else ""
     code = word if word in _ENDED else None
-    if words is None and " " in word:  # Google's, which is empty where all is well
+    if words is None and " " in word:  # Google's, which is empty on success
         words = status
     is_error = bool(words or code or word in _FAILED)
     return {"code": code, "message": words or word} if is_error else None
@@ -181,7 +181,7 @@ def _is_envelope(response: Any) -> bool:
 
 
 def _is_text(result: Any) -> bool:
-    """Whether a result is the model's text, and no word for what became of the row."""
+    """Whether a result is the model's text, rather than a word about what became of the row."""
     if not isinstance(result, str) or not result.strip():
         return False
     return not is_no_error(result) and result.strip().lower() not in _FAILED | _ENDED
@@ -212,7 +212,7 @@ def _bare(response: dict[str, Any]) -> Any:
 
 
 def says_all_is_well(error: Any) -> bool:
-    """Whether an error has the code of a success, whatever its words are."""
+    """Whether an error has the code of a success, whatever its text says."""
     return str(object_of(error).get("code")).strip().lower() in _WELL
 
 
@@ -229,9 +229,9 @@ def body_object(body: Any) -> dict[str, Any]:
     found, inner = object_of(begin), next(iter(list_of(begin)), None)
     is_single = len(elements) == 1
     if (elements and all(map(is_vector, elements))) or (is_single and is_vector(inner)):
-        return {"data": elements}  # the single one has a vector for each of its tokens
+        return {"data": elements}  # the only input has a vector for each of its tokens
     inner = object_of(inner)
-    if is_single and not _OF_A_LIST.isdisjoint(inner):  # of one input, in a list for each
+    if is_single and not _OF_A_LIST.isdisjoint(inner):  # one input, with a list for each
         return {"results": begin}
     is_sparse = bool(inner)
     if is_sparse or (found and not is_single and _OF_A_BODY.isdisjoint(found)):
@@ -243,19 +243,19 @@ def body_object(body: Any) -> dict[str, Any]:
 
 
 class Reading(NamedTuple):
-    """One result line, read.
+    """One decoded result line.
 
     Attributes:
-        custom_id: whose it is.
+        custom_id: the request's.
         outcome: ok, failed, truncated, refused, invalid, expired or cancelled; pending for a row
             that has not run.
         cause: why it is not ok.
-        answer: the model's text, its tool calls or the embedding as JSON; None without one.
-        message: more about the cause; words of others are cut and quoted.
+        answer: the model's text, its tool calls or the embedding as JSON; None if there is none.
+        message: more about the cause; text from others is cut and quoted.
         input_tokens: as reported in `usage`.
         output_tokens: the same.
-        parts: the answer in its parts, for the columns of a table.
-        unchecked: keywords of the schema that an answer was not held against.
+        parts: the parts of the answer, for the columns of a table.
+        unchecked: keywords of the schema against which the answer was not checked.
     """
 
     custom_id: str

@@ -1,4 +1,4 @@
-"""A request file's way from the disk to results, each step of which may be repeated."""
+"""Takes a request file from the disk to its results; each step can be repeated."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _REREADS = 3
 _FIRST_PAUSE_SECONDS = 0.25
 _LONGEST_CANCELLATION_SECONDS = 3600
-_LONGEST_WAIT_SECONDS = 600.0  # for lines that a batch counts, once no more have come
+_LONGEST_WAIT_SECONDS = 600.0  # for lines that a batch counts, since the last one came
 
 
 class RunOptions(NamedTuple):
@@ -39,8 +39,8 @@ class RunOptions(NamedTuple):
 
     Attributes:
         window: the completion window.
-        max_cost_usd: submit nothing above this.
-        poll_seconds: between two looks at the batch, at most; the first ones come sooner.
+        max_cost_usd: do not submit above this.
+        poll_seconds: longest time between two polls of the batch; the first ones come sooner.
         in_doubt_seconds: how long to look for a batch whose creation was never answered.
     """
 
@@ -83,7 +83,7 @@ class Run:
         self._submission = Submission(api, settings, self._journal, submission_options)
 
     def estimate(self) -> None:
-        """Upload, and say what the server thinks that it will cost."""
+        """Upload, and show the server's estimate of the cost."""
         usd = self._submission.estimated_usd(self._submission.upload())
         cost = "the server gives no estimate" if usd is None else f"${usd} by the server's estimate"
         say(f"{self._path}: {self._requests} requests, {cost}; nothing is submitted yet")
@@ -94,7 +94,7 @@ class Run:
         note(f"{self._path}: batch {quoted(batch_id, 80)}, {self._requests} requests")
 
     def cancel(self) -> None:
-        """Stop the batch, and wait for no line any more; what has been answered is kept."""
+        """Stop the batch and wait for no more lines; answers so far are kept."""
         self._gives_up = True
         batch_id = self._journal.entries.batch_id
         if batch_id is None:
@@ -106,11 +106,11 @@ class Run:
             self._api.post(f"/batches/{safe(batch_id)}/cancel")
 
     def follow(self, limit: TimeLimit) -> Exit:
-        """Wait for the end, reading on meanwhile, and give the result files their names."""
+        """Wait for the end, reading results meanwhile, and give the result files their names."""
         ended = self._journal.entries.ended if self._output.exists() else None
         if ended is None:
             return self._follow(limit)
-        if self._journal.entries.lacking is not None:  # the lines may have come since
+        if self._journal.entries.lacking is not None:  # the lines may have arrived since
             with suppress(ScriptError):
                 return self._follow(limit)
         return self._report(ended)
@@ -141,7 +141,7 @@ class Run:
         return self._report(status)
 
     def _ended_batch(self, output: LineFile, limit: TimeLimit) -> dict[str, Any] | None:
-        """The batch once it has ended, its answers read on meanwhile; None after the time given."""
+        """The batch once it has ended, with its answers read meanwhile; None if the time was up."""
         noted, pause = "", _FIRST_PAUSE_SECONDS
         while True:
             batch = self._batch()
@@ -157,12 +157,12 @@ class Run:
                     output.read_on(self._api, _content_of(batch["output_file_id"]))
             pause = min(pause * 2, self._poll_seconds)
             if pause > limit.left():
-                say(f"{self._path}: still {status}; run the same command again to go on")
+                say(f"{self._path}: still {status}; run the same command again to continue")
                 return None
             time.sleep(pause)
 
     def _read(self, batch: dict[str, Any], output: LineFile, errors: LineFile) -> bool:
-        """Read both files to their ends; whether one is gone and the list stands for it."""
+        """Read both files to their ends; returns whether one is gone and the list replaces it."""
         counts = counts_of(batch)[:2]
         try:
             self._collect(output, batch.get("output_file_id"), counts[0])
@@ -174,7 +174,7 @@ class Run:
         return False
 
     def _waits(self, status: str, counts: tuple[int, int], given: int, *, has_news: bool) -> bool:
-        """Whether lines are lacking that may still come; then it is said and written down."""
+        """Whether missing lines may still come; this is then reported and recorded."""
         expected = sum(counts)
         is_short = given < expected if expected else self._is_cut or status == "completed"
         has_ended = self._gives_up or self._journal.entries.ended is not None
@@ -194,13 +194,13 @@ class Run:
         return True
 
     def _ours(self, custom_ids: set[str]) -> set[str]:
-        """Those that the request file has: a server may give another batch's file."""
+        """The custom_ids that the request file has: a server may send another batch's file."""
         if self._custom_ids is None:
             self._custom_ids = {custom_id for custom_id, _ in request_lines(self._path)}
         return custom_ids & self._custom_ids
 
     def _batch(self) -> dict[str, Any]:
-        """What the server says of the batch."""
+        """The batch's current state, from the server."""
         batch_id = self._journal.entries.batch_id or ""
         try:
             return self._api.get(f"/batches/{safe(batch_id)}")
@@ -210,7 +210,7 @@ class Run:
             return self._api.get(f"/batches/{safe(self._submission.find_again(error))}")
 
     def _collect(self, file: LineFile, file_id: Any, expected: int) -> None:
-        """Read a file to its end; lines that came late or moved are caught by reading it anew."""
+        """Read a file to its end; a second reading catches lines that came late or moved."""
         if not file_id:
             return
         try:
@@ -222,7 +222,7 @@ class Run:
                 time.sleep(wait_seconds)
                 file.forget()
                 file.read_on(self._api, _content_of(file_id))
-        except TruncatedFileError:  # its whole lines are here, and the others may come
+        except TruncatedFileError:  # its whole lines are here, and the others may follow
             self._is_cut = True
 
     def _collect_list(self, output: LineFile, errors: LineFile, status: str) -> bool:
@@ -238,9 +238,7 @@ class Run:
             if error.is_gone:
                 return False
             raise
-        except (
-            TransportError
-        ):  # the list of a batch that ended with its input file breaks off each time
+        except TransportError:  # if the input file is gone too, this list breaks off each time
             if status != "cancelled":
                 raise
         note(f"{self._path}: a result file is gone; the lines come from the list of results")
@@ -269,7 +267,7 @@ class Run:
             if path.exists():
                 raise ScriptError(
                     Exit.INPUT,
-                    f"{quoted(str(path))} is there already; nothing was sent.",
+                    f"{quoted(str(path))} already exists; nothing was sent.",
                     "Move it away, or give the request file another name.",
                 )
 
@@ -278,7 +276,7 @@ def refuse_shared_results(paths: list[Path]) -> None:
     """Refuse request files whose results would be written to the same file.
 
     Raises:
-        ScriptError: there are two such.
+        ScriptError: two of them would.
     """
     seen: dict[Path, Path] = {}
     for path in paths:
@@ -302,7 +300,7 @@ def _content_of(file_id: object) -> str:
 
 @contextmanager
 def _unless_gone() -> Iterator[None]:
-    """Pass over a file that is not there; at the end of the batch it is looked for again."""
+    """Ignore a missing file; it is looked for again at the end of the batch."""
     try:
         yield
     except ApiError as error:
@@ -312,7 +310,7 @@ def _unless_gone() -> Iterator[None]:
 
 def _status(batch: dict[str, Any]) -> str:
     status = status_of(batch)
-    if status == "cancelling":  # some servers leave it so for ever
+    if status == "cancelling":  # some servers leave it so forever
         since = counted(batch.get("cancelling_at") or batch.get("expires_at"))
         if since and time.time() - since > _LONGEST_CANCELLATION_SECONDS:
             return "cancelled"
@@ -320,7 +318,7 @@ def _status(batch: dict[str, Any]) -> str:
 
 
 def _refuse_empty_failure(batch: dict[str, Any], lines: int) -> None:
-    """Of a batch that was refused as a whole, the server's words are all there is."""
+    """For a batch that was refused as a whole, the server's message is all there is."""
     if _status(batch) != "failed" or lines or any(counts_of(batch)[:2]):
         return
     words = first_error(batch)

@@ -1,8 +1,8 @@
-"""JSON Schema (draft 2020-12), as far as answers are held against it here, and what is not.
+"""Checks answers against JSON Schema (draft 2020-12), and says what it cannot check.
 
-What cannot be checked without a library (unevaluated properties, references outside the schema, all
-but simple patterns) is named, so that nobody takes such an answer for a checked one. Faults are
-named as the package names them: by the keyword that is nearest to the answer's top.
+What needs a library (unevaluated properties, references outside the schema, all but simple
+patterns) is reported, so that nobody takes such an answer for a checked one. Faults are named as
+the package names them: by the keyword nearest to the answer's top.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "boolean": (bool,),
     "null": (type(None),),
 }
-_LOOKED_AT = 20  # faults, of which the nearest to the top is named
-_DEEPEST = 60  # schemas inside each other: more of them lead round in a circle
+_LOOKED_AT = 20  # faults, of which the one nearest to the top is named
+_DEEPEST = 60  # nested schemas: more than this means a circle
 _UNCHECKED = (
     "unevaluatedProperties",
     "unevaluatedItems",
@@ -33,7 +33,7 @@ _UNCHECKED = (
     "$dynamicRef",
     "$recursiveRef",
 )
-# Without groups and with one repetition without an end, or two behind ^: no text makes them slow.
+# Without groups, and with one unbounded repetition, or two after ^: no text makes them slow.
 _SIMPLE_PATTERN = re.compile(
     r"\^?(?:(?:\\[dDwW]|\\[-./+*?()\[\]{}^$|\\]|\[\^?(?:\\[dDwW\-\]\\^./]|[^\[\]\\&~|])+\]"
     r"|[A-Za-z0-9 _@#:/,;%!=<>\"'-])(?:\{\d{1,3}(?:,\d{0,3})?\}|[*+?])?)*\$?"
@@ -47,10 +47,10 @@ class _Fault(NamedTuple):
 
 
 class Checker:
-    """Holds values against one schema.
+    """Checks values against one schema.
 
     Attributes:
-        unchecked: the keywords that the last value met and that are not checked here.
+        unchecked: the keywords met by the last value that are not checked here.
     """
 
     def __init__(self, schema: Any) -> None:
@@ -58,7 +58,7 @@ class Checker:
         self.unchecked: set[str] = set()
 
     def fault(self, value: Any) -> str | None:
-        """What is wrong with a value; None for one that breaks nothing of what is checked."""
+        """What is wrong with a value; None if it breaks nothing that is checked."""
         self.unchecked = set()
         try:
             faults = list(islice(self._faults(value, self._root, (), 0), _LOOKED_AT))
@@ -66,7 +66,7 @@ class Checker:
             self.unchecked.add("nesting")
             return None
         except (TypeError, ValueError, AttributeError, ArithmeticError, re.error):
-            self.unchecked.add("an invalid keyword")  # the schema is not JSON Schema
+            self.unchecked.add("an invalid keyword")  # the schema is invalid
             return None
         if not faults:
             return None
@@ -94,7 +94,7 @@ class Checker:
         yield from self._combined(value, schema, place, depth + 1)
 
     def _broken(self, value: Any, schema: dict[str, Any]) -> Iterator[str]:
-        """The keywords that look at the value alone."""
+        """The keywords that depend on the value alone."""
         if "type" in schema and not _has_type(value, schema["type"]):
             yield "type"
         if "const" in schema and not _same(value, schema["const"]):
@@ -146,7 +146,7 @@ class Checker:
     def _by_pattern(
         self, value: dict[str, Any], schema: dict[str, Any], named: set[str]
     ) -> Iterator[tuple[str, Any]]:
-        """Each property that a pattern is for, which is then named; all, if nobody knows."""
+        """Each property that a pattern matches, marked as checked; all of them, if nobody knows."""
         for pattern, inner in schema.get("patternProperties", {}).items():
             likes = {name: self._is_like(name, pattern) for name in value}
             named.update(name for name, is_like in likes.items() if is_like is not False)
@@ -194,7 +194,7 @@ class Checker:
     def _elsewhere(
         self, value: Any, schema: dict[str, Any], place: tuple[Any, ...], depth: int
     ) -> Iterator[_Fault]:
-        """The faults by schemas that are chosen: by a condition, or by name."""
+        """The faults from schemas that are chosen: by a condition, or by name."""
         if "if" in schema:
             breaks, is_sure = self._surely(lambda: self._breaks(value, schema["if"], depth))
             if breaks or is_sure:
@@ -211,7 +211,7 @@ class Checker:
         return next(self._faults(value, schema, (), depth), None) is not None
 
     def _surely(self, look: Callable[[], Any]) -> tuple[Any, bool]:
-        """What a look finds, and whether all that it met was checked."""
+        """The result of a check, and whether everything in it could be checked."""
         known = self.unchecked
         self.unchecked = set()
         found = look()
@@ -220,7 +220,7 @@ class Checker:
         return found, is_sure
 
     def _is_like(self, text: str, pattern: str) -> bool | None:
-        """Whether a pattern is found in a text; None for one that is not tried."""
+        """Whether a pattern matches in a text; None if it is not tried."""
         endless = len(_ENDLESS.findall(pattern))
         is_simple = _SIMPLE_PATTERN.fullmatch(pattern) is not None
         if not is_simple or endless > (2 if pattern.startswith("^") else 1):
@@ -231,7 +231,7 @@ class Checker:
         return re.search(whole, text, re.ASCII) is not None
 
     def _target(self, reference: Any) -> Any:
-        """The part of the schema that a reference names, None where it is none of ours."""
+        """The part of the schema that a reference names, None if it is not in this schema."""
         if not isinstance(reference, str) or not (reference + "/").startswith("#/"):
             return None
         node = self._root
@@ -265,7 +265,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _same(value: Any, other: Any) -> bool:
-    """Whether two values are the same in JSON, where 1 and 1.0 are, and 1 and true are not."""
+    """Whether two values are equal in JSON, where 1 equals 1.0, but not true."""
     if isinstance(value, bool) or isinstance(other, bool):
         return value is other
     if isinstance(value, list) and isinstance(other, list):

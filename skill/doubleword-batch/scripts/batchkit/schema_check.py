@@ -1,7 +1,7 @@
-"""Structured answers: the JSON in a model's text, held against the schema that was asked for.
+"""Structured answers: the JSON in a model's text, checked against the requested schema.
 
-Models put their JSON into a code fence, or write down their thoughts before it: what is inside is
-read, unless DOUBLEWORD_BATCH_STRICT_JSON forbids that.
+Models put their JSON into a code fence, or write their thoughts before it: the JSON inside is read,
+unless DOUBLEWORD_BATCH_STRICT_JSON forbids that.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Structured(NamedTuple):
     """The JSON in a text.
 
     Attributes:
-        value: what it says.
-        place: where it stood, "" if alone.
+        value: the decoded JSON.
+        place: where it was, "" if nothing surrounds it.
     """
 
     value: Any
@@ -35,13 +35,13 @@ class Structured(NamedTuple):
 
 
 def structured(text: str | None) -> Structured | None:
-    """The JSON in a text; None when it holds none."""
+    """The JSON in a text; None if there is none."""
     if text is None:
         return None
     for inside, place in ((text, ""), _unwrapped(text)):
         try:
             return Structured(decode(inside), place)
-        except ValueError:  # noqa: PERF203  # of two
+        except ValueError:  # noqa: PERF203  # only two texts are tried
             continue
     return None
 
@@ -50,8 +50,8 @@ class SchemaCheck:
     """Judges answers by a job's schema.
 
     Args:
-        schema: what they have to fit.
-        is_strict: take only JSON that stands alone.
+        schema: the schema that they must fit.
+        is_strict: accept JSON only if nothing surrounds it.
     """
 
     def __init__(self, schema: dict[str, Any], *, is_strict: bool = False) -> None:
@@ -59,7 +59,7 @@ class SchemaCheck:
         self._is_strict = is_strict
 
     def judged(self, reading: Reading) -> Reading:
-        """A reading of an answer that is whole, once it was held against the schema."""
+        """The reading of an answer, after checking it against the schema if it is complete."""
         text = None if reading.parts is None else reading.parts.text
         found = structured(text)
         if found is None and reading.parts is not None and reading.parts.tool_calls:
@@ -81,13 +81,13 @@ def _invalid(reading: Reading, cause: str, message: str) -> Reading:
 
 
 def _unwrapped(text: str) -> tuple[str, str]:
-    """What stands after a model's thoughts and in its only code fence, and which it was."""
+    """The text after a model's thoughts and in its only code fence, and which of these it was."""
     place = ""
     last = strip_reasoning(text)
     if len(last) < len(text):
         text, place = last, _THOUGHTS
     before, fence, rest = text.partition(_FENCE)
     inside, _, after = rest.partition(_FENCE)
-    if fence and _FENCE not in after and _FENCE not in before:  # of several none is the answer
+    if fence and _FENCE not in after and _FENCE not in before:  # of several, none is the answer
         text, place = _LANGUAGE.sub("", inside, count=1), place or _FENCED
     return text, place

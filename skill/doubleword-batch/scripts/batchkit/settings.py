@@ -1,4 +1,4 @@
-"""What the environment says: the server, the key and the caps that a human set."""
+"""Reads the environment: the server, the key and the caps that a human set."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Settings(NamedTuple):
     """One reading of the environment.
 
     Attributes:
-        base_url: the API with `/v1`, without a trailing slash.
+        base_url: the API's address with `/v1`, without a trailing slash.
         key: sent to `base_url` and nowhere else; "" for a server on this machine without one.
-        provider: what the package would call this server, for shared fingerprints.
+        provider: the package's name for this server, for shared fingerprints.
         max_cost_usd: hard cap for one file.
     """
 
@@ -67,7 +67,7 @@ def read_settings() -> Settings:
         )
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise ScriptError(
-            Exit.CONFIG, "DOUBLEWORD_API_KEY is not a key: it holds spaces or unusual characters."
+            Exit.CONFIG, "DOUBLEWORD_API_KEY is not a key: it has spaces or unusual characters."
         )
     _refuse_other_limits(env)
     return settings
@@ -76,7 +76,7 @@ def read_settings() -> Settings:
 def _named_provider(env: dict[str, str]) -> str:
     """The provider that the environment names; "" for none.
 
-    What would send rows elsewhere than the package sends them is refused.
+    Settings that would send rows elsewhere than the package does are refused.
     """
     named = env.get("DOUBLEWORD_BATCH_PROVIDER", "").lower()
     name = f"DOUBLEWORD_BATCH_PROVIDER={quoted(named, 40)}"
@@ -87,7 +87,7 @@ def _named_provider(env: dict[str, str]) -> str:
             Exit.CONFIG, f"{name} is not known.", "Use doubleword, openai or generic."
         )
     if named == "local":
-        raise ScriptError(Exit.CONFIG, f"{name}: the scripts speak to a server only.", hint)
+        raise ScriptError(Exit.CONFIG, f"{name}: the scripts only work with a server.", hint)
     if named == "generic" and not env.get("DOUBLEWORD_BASE_URL"):
         raise ScriptError(
             Exit.CONFIG, f"{name} needs the server's address.", "Set DOUBLEWORD_BASE_URL."
@@ -100,7 +100,7 @@ def _named_provider(env: dict[str, str]) -> str:
 
 
 def _refuse_mixed_families(env: dict[str, str], named: str) -> None:
-    """Refuse the key of one family of variables beside the address of the other."""
+    """Reject one family's key with the other family's address."""
     if named not in {"", "openai"}:
         return
     for ours, other in (("DOUBLEWORD", "OPENAI"), ("OPENAI", "DOUBLEWORD")):
@@ -126,7 +126,7 @@ def _host(url: str) -> str:
 
 
 def takes_strict_json() -> bool:
-    """Whether a structured answer counts only where its JSON stands alone."""
+    """Whether a structured answer counts only if nothing surrounds its JSON."""
     return _is_on(os.environ.get("DOUBLEWORD_BATCH_STRICT_JSON", ""))
 
 
@@ -135,7 +135,7 @@ def _is_on(value: str) -> bool:
 
 
 def _refuse_unread(env: dict[str, str]) -> None:
-    """Refuse what a shell would have read, and a host or a file of variables did not."""
+    """Refuse what a shell would have interpreted, but a host or a file of variables did not."""
     for name in _READ:
         text = env.get(name, "")
         if _QUOTED.fullmatch(text):
@@ -159,7 +159,7 @@ def _checked_url(url: str) -> str:
         parts = urlsplit(url)
         host, is_http = parts.hostname or "", parts.scheme in _PORTS and parts.port != 0
         if ":" not in host:
-            host.encode("idna").decode("idna")  # raises for what is no name in DNS
+            host.encode("idna").decode("idna")  # raises for an invalid DNS name
     except ValueError:
         parts, host, is_http = urlsplit(""), "", False
     plain = not set("?# ") & set(url) and "@" not in parts.netloc and url.isprintable()
@@ -206,7 +206,7 @@ def _cap(text: str | None) -> Decimal | None:
 
 
 def _refuse_other_limits(env: dict[str, str]) -> None:
-    """Limits that only the package can keep are not passed by leaving the package out."""
+    """Limits that only the package can enforce must not be bypassed by using the scripts."""
     asked = bool(env.get("DOUBLEWORD_BATCH_ASK_ABOVE_USD", "").strip())  # above 0 is everything
     for name, is_set in (
         ("DOUBLEWORD_BATCH_MAX_DAILY_USD", _is_on(env.get("DOUBLEWORD_BATCH_MAX_DAILY_USD", ""))),
@@ -216,6 +216,6 @@ def _refuse_other_limits(env: dict[str, str]) -> None:
         if is_set:
             raise ScriptError(
                 Exit.CONFIG,
-                f"{name} is set, which this script cannot keep.",
+                f"{name} is set, which this script cannot enforce.",
                 "Use the command `doubleword-batch`, or ask the person.",
             )

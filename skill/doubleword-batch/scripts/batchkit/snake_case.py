@@ -1,4 +1,4 @@
-"""Names of a body as other languages write them, as they are usual."""
+"""Renames a body's fields from other languages' spelling to the usual one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DEEPEST = 12
 
 
 def in_snake_case(body: dict[str, Any]) -> dict[str, Any]:
-    """A body with names in Pascal's case (`Choices`, `FinishReason`) as OpenAI writes them."""
+    """A body with Pascal-case names (`Choices`, `FinishReason`) in OpenAI's spelling."""
     return body if _OF_PASCAL.isdisjoint(body) else _usual(body, _DEEPEST)
 
 

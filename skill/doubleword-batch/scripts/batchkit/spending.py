@@ -1,9 +1,9 @@
-"""The most that requests can make a server write, by their own lines: what a cap is held against.
+"""The most that requests can make a server write, by their own lines; caps are checked against it.
 
 A server's estimate says what is likely, and does not know a request's limits. So under a cap the
-very lines that are sent are read: counts are whole numbers, parameters are taken from a list of
-those whose cost is bounded, and a request without a token limit counts with the most that any model
-writes. The package doubleword-batch counts in the same way.
+very lines that will be sent are read: counts must be whole numbers, only parameters whose cost is
+bounded are allowed, and a request without a token limit counts with the most that any model writes.
+The package doubleword-batch counts in the same way.
 """
 
 from __future__ import annotations
@@ -88,10 +88,10 @@ class _UnknownCost(Exception):  # noqa: N818  # becomes a ScriptError below
 
 
 def most_output_tokens(path: Path) -> int:
-    """The most that the requests of a file can make a server write, all choices together.
+    """The most that the requests of a file can make a server write, over all choices.
 
     Raises:
-        ScriptError: a line may cost what nobody can foresee.
+        ScriptError: nobody can foresee what a line costs.
     """
     total = 0
     with path.open("rb") as lines:
@@ -112,10 +112,10 @@ def most_output_tokens(path: Path) -> int:
 
 
 def output_tokens_of(body: dict[str, Any], endpoint: str) -> int:
-    """The same of one request.
+    """The same for one request.
 
     Raises:
-        _UnknownCost: its cost has no bound that is known here.
+        _UnknownCost: its cost has no known bound.
     """
     if endpoint not in _OF_ENDPOINT:
         raise _UnknownCost(f"the endpoint {quoted(str(endpoint), 60)} is not known")
@@ -143,7 +143,7 @@ def output_tokens_of(body: dict[str, Any], endpoint: str) -> int:
 
 
 def _is_bounded(name: str, value: Any, endpoint: str) -> bool:
-    """Whether a parameter of one of the odd kinds costs no more than tokens."""
+    """Whether an unusual parameter costs nothing beyond tokens."""
     if name == "tools":
         kinds = ("function", "custom")
         return value is None or (
@@ -174,7 +174,7 @@ def _count(fields: dict[str, Any], name: str) -> int | None:
 
 
 def _check_content(node: Any, depth: int) -> None:
-    """Content of a kind whose cost is not known is refused, also where it goes without its kind."""
+    """Refuse content of a kind whose cost is unknown, even if it does not name its kind."""
     if isinstance(node, dict) or (isinstance(node, list) and depth > _DEEPEST):
         raise _UnknownCost(_MISPLACED)
     if not isinstance(node, list):
@@ -214,6 +214,6 @@ def _members(line: bytes) -> dict[str, Any]:
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
-    if len(fields) != len(pairs):  # the server might read the other one
+    if len(fields) != len(pairs):  # the server might use the other one
         raise _UnknownCost(_TWICE)
     return fields

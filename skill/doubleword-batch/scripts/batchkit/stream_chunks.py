@@ -1,8 +1,8 @@
-"""A stream that was kept as it was sent, put together: the body that its pieces make.
+"""Assembles a response that was stored as its stream: the body that the chunks make.
 
-Such a body is a list of pieces, or their text: server-sent events with `data: ` in front of each,
-or a line for each. Read here are chat completions, completions, responses, Anthropic's messages,
-Cohere's and Gemini's pieces, and Ollama's.
+Such a body is a list of chunks, or their text: server-sent events, each with `data: ` in front, or
+one line for each. It reads chat completions, completions, responses, Anthropic's messages, Cohere's
+and Gemini's chunks, and Ollama's.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from batchkit.json_values import first_value, json_text, list_of, object_of, str
 from batchkit.loose_json import decode_or_none
 
 _LINE = re.compile(r"\r\n|\n|\r")
-# Not a set: what stands in the place of a word may be a list, which has no hash.
+# Not a set: the value may be a list, which cannot be hashed.
 _WHOLE = ("response.completed", "response.incomplete", "response.failed")
 CUT = "stream_cut"
 """The finish reason of a stream that ended without one."""
 
 
 def join_chunks(body: Any) -> Any:
-    """The body that the pieces of a stream make; a body of another kind as it is."""
+    """The body that the chunks of a stream make; any other body unchanged."""
     pieces = _pieces(body)
     for piece in pieces:
         if piece.get("type") in _WHOLE and object_of(piece.get("response")):
@@ -44,7 +44,7 @@ def join_chunks(body: Any) -> Any:
 
 
 class _Choice:
-    """One of the choices of a chat, as far as its pieces have been read."""
+    """One of the choices of a chat, as far as its chunks have been read."""
 
     def __init__(self) -> None:
         self._texts: list[str] = []
@@ -60,7 +60,7 @@ class _Choice:
         for number, call in enumerate(map(object_of, list_of(delta.get("tool_calls")))):
             index = call.get("index")
             function = object_of(call.get("function"))
-            if isinstance(function.get("arguments"), dict):  # a whole one of Gemini's or Ollama's
+            if isinstance(function.get("arguments"), dict):  # a whole call of Gemini's or Ollama's
                 told = {
                     "name": string_of(function.get("name")),
                     "arguments": json_text(function["arguments"]),
@@ -105,13 +105,13 @@ def _pieces(body: Any) -> list[dict[str, Any]]:
 
 
 def _are_of_others(pieces: list[dict[str, Any]]) -> bool:
-    """Whether objects are several pieces that Gemini or Ollama have sent."""
+    """Whether objects are several chunks from Gemini or Ollama."""
     are_of_gemini = all("candidates" in piece or "usageMetadata" in piece for piece in pieces)
     are_of_ollama = all(isinstance(piece.get("done"), bool) for piece in pieces)
     return len(pieces) > 1 and (are_of_gemini or are_of_ollama)
 
 
-# Pieces of others as pieces of a chat
+# Other servers' chunks as chunks of a chat
 
 
 def _of_chat(piece: dict[str, Any]) -> dict[str, Any]:

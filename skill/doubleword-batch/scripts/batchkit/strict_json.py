@@ -1,7 +1,7 @@
 """JSON without its extensions, written byte for byte as the package writes it.
 
-The standard library reads NaN, Infinity and halves of surrogate pairs, which are not JSON, and
-writes floats in its own way.
+The standard library accepts NaN, Infinity and lone surrogates, which are not JSON, and writes
+floats in its own way.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def decode(text: str | bytes) -> Any:
     """Read a JSON text.
 
     Raises:
-        ValueError: it is not JSON, or it is nested too deeply, or holds what UTF-8 cannot.
+        ValueError: it is not JSON, is nested too deeply, or contains text that UTF-8 cannot encode.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8")
@@ -28,7 +28,7 @@ def decode(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply")
     value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     if "\\u" in text:
-        json.dumps(value, ensure_ascii=False).encode("utf-8")  # raises on half a surrogate pair
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # raises on a lone surrogate
     return value
 
 
@@ -36,13 +36,13 @@ def encode(value: Any) -> bytes:
     """A value as compact JSON in UTF-8.
 
     Raises:
-        ValueError: NaN, Infinity, or text that UTF-8 cannot hold.
+        ValueError: NaN, Infinity, or text that UTF-8 cannot encode.
     """
     return _text(value).encode("utf-8")
 
 
 def as_prompt_text(value: Any) -> str:
-    """A value as it stands in a prompt: text as it is, null as nothing, all else as JSON."""
+    """A value as it appears in a prompt: text unchanged, null as nothing, all else as JSON."""
     if isinstance(value, str):
         return value
     return "" if value is None else _text(value)
@@ -71,7 +71,7 @@ def _float(value: float) -> str:
 
 
 def _is_too_deep(text: str) -> bool:
-    """The same answer on every Python: they differ in how deep they read."""
+    """The same answer on every Python: they differ in how deeply they can read."""
     if text.count("[") + text.count("{") <= _DEEPEST:
         return False
     depth = 0

@@ -1,7 +1,7 @@
-"""A request file becomes a batch, once: looked for before it is sent, and never sent in doubt.
+"""A request file becomes a batch, once: it is looked for before sending, never sent in doubt.
 
-The file's name and the fingerprint in the batch's metadata are those that the package
-doubleword-batch uses, so that each finds what the other has sent.
+The file's name and the fingerprint in the batch's metadata are the same as in the package
+doubleword-batch, so each finds what the other has sent.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class SubmissionOptions(NamedTuple):
 
     Attributes:
         path: the request file.
-        endpoint: the url of its lines.
+        endpoint: the `url` of its lines.
         window: the completion window.
         max_cost_usd: refuse above this.
-        in_doubt_seconds: how long a lost creation is looked for before it may be sent again.
+        in_doubt_seconds: how long to look for a lost creation before it may be sent again.
     """
 
     path: Path
@@ -53,19 +53,19 @@ class SubmissionOptions(NamedTuple):
 
 
 def job_name(path: Path, sha256: str) -> str:
-    """What the package calls a job over this request file."""
+    """The package's name for a job over this request file."""
     stem = "".join(c if c.isalnum() else "-" for c in path.stem.lower())[:32]
     return f"{stem}-{sha256[:6]}" if stem.isascii() else f"file-{sha256[:12]}"
 
 
 def fingerprint(settings: Settings, sha256: str) -> str:
-    """What marks the batch of this request file, at this server, for whoever looks for it."""
+    """Marks the batch of this request file at this server, so that it can be found again."""
     job = f"file:{settings.provider}:{settings.base_url}:{sha256}"
     return hashlib.sha256(f"{job}/1/{sha256}".encode()).hexdigest()[:32]
 
 
 class Submission:
-    """The way of one request file to its batch."""
+    """Takes one request file to its batch."""
 
     def __init__(
         self, api: Api, settings: Settings, journal: Journal, options: SubmissionOptions
@@ -77,7 +77,7 @@ class Submission:
         self._mark = fingerprint(settings, journal.sha256)
 
     def upload(self) -> str:
-        """Make sure that the file is at the server; its id."""
+        """Make sure that the file is at the server; returns its id."""
         entries = self._journal.entries
         if entries.file_id is None:
             job = job_name(self._options.path, self._journal.sha256)
@@ -91,7 +91,7 @@ class Submission:
         return str(entries.file_id)
 
     def create(self) -> str:
-        """Make sure that there is one batch; its id."""
+        """Make sure that there is one batch; returns its id."""
         entries = self._journal.entries
         if entries.batch_id is None:
             found = self._earlier()
@@ -103,11 +103,11 @@ class Submission:
         return str(entries.batch_id)
 
     def estimated_usd(self, file_id: str) -> Decimal | None:
-        """The server's own estimate, or None where it has none."""
+        """The server's own estimate, or None if it has none."""
         return self._estimate(file_id)[0]
 
     def _estimate(self, file_id: str) -> tuple[Decimal | None, int]:
-        """The server's estimate, and the tokens of answers that it counts on."""
+        """The server's estimate, and the answer tokens that it assumes."""
         try:
             path = f"/files/{safe(file_id)}/cost-estimate"
             estimate = self._api.get(path, completion_window=self._options.window)
@@ -116,7 +116,7 @@ class Submission:
             return None, 0
         tokens = estimate.get("total_estimated_output_tokens")
         is_count = isinstance(tokens, int) and tokens > 0
-        # a model without a tariff counts as zero, which is not a price; below zero is none either
+        # a model without a tariff counts as 0, which is not a price; nor is less than 0
         return (usd if usd.is_finite() and usd > 0 else None), (tokens if is_count else 0)
 
     def _most_usd(self, file_id: str) -> Decimal | None:
@@ -136,7 +136,7 @@ class Submission:
             if usd is None:
                 raise ScriptError(
                     Exit.INPUT,
-                    f"The cost is not known, as this server names no price, and the cap is ${cap}; "
+                    f"The cost is unknown: this server names no price, and the cap is ${cap}; "
                     "nothing was submitted.",
                     "Ask the person who set the cap: without --max-cost, and without "
                     "DOUBLEWORD_BATCH_MAX_COST_USD, it runs at whatever it costs.",
@@ -171,7 +171,7 @@ class Submission:
                 gone = isinstance(error, ApiError) and error.status == _NOT_FOUND
                 self._journal.note(
                     create_sent_at=None,
-                    file_id=None if gone else file_id,  # deleted or expired: upload it anew
+                    file_id=None if gone else file_id,  # deleted or expired: upload it again
                 )
                 raise
             note("The reply to the creation was lost; looking for the batch at the server.")
@@ -181,7 +181,7 @@ class Submission:
             return found
 
     def find_again(self, refusal: ApiError) -> str:
-        """The batch's id where the server does not know the one that it gave: ours by its mark.
+        """The batch's id if the server does not know the one that it gave: found by our mark.
 
         Raises:
             ScriptError: it cannot be found. It is not created again.
@@ -194,7 +194,7 @@ class Submission:
         if found is None or found == given:
             raise ScriptError(
                 Exit.REFUSED,
-                f"The server gave the batch the id {quoted(given, 80)} and answers {refusal.status}"
+                f"The server gave the batch the id {quoted(given, 80)} but answers {refusal.status}"
                 " to it, and its list does not show another with this file's mark.",
                 self._way_out(),
             )
@@ -203,7 +203,7 @@ class Submission:
         return found
 
     def _earlier(self) -> str | None:
-        """The batch, if it is there already; where it may be, it is looked for long enough."""
+        """The batch, if it exists already; if it may exist, it is looked for long enough."""
         if self._journal.entries.create_sent_at is not None:
             return self._look_while_in_doubt()
         try:
@@ -212,9 +212,9 @@ class Submission:
             return None  # nothing was sent from here
 
     def _made_all_the_same(self, error: ApiError | TransportError) -> str | None:
-        """What a refused creation has made: where a gateway repeats it, the second may be refused.
+        """What a refused creation has made: if a gateway repeats it, the second may be refused.
 
-        A key that is refused would not be shown the list either.
+        If the key is refused, the list would be refused too.
         """
         if (
             isinstance(error, TransportError)
@@ -230,7 +230,7 @@ class Submission:
         """Look for a creation whose reply was lost, for as long as it may still appear.
 
         Raises:
-            ScriptError: nobody can look, so that it must not be sent again.
+            ScriptError: nobody can look, so it must not be sent again.
         """
         while True:
             blind: ScriptError | None = None
@@ -282,7 +282,7 @@ class Submission:
     def _file_named(self, name: str) -> str | None:
         size = self._options.path.stat().st_size
         since = self._journal.entries.upload_sent_at
-        with suppress(IncompleteListError):  # an upload is free, so it is made again
+        with suppress(IncompleteListError):  # an upload is free, so it is simply repeated
             for file in self._listed("/files", name, since, purpose="batch"):
                 if file.get("filename") == name and file.get("bytes") in (0, None, size):
                     return _id_of(file)

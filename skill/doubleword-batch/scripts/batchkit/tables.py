@@ -38,12 +38,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Table:
-    """Rows in a file; nothing of it is held in memory, a JSON array excepted.
+    """Rows in a file; none of it is kept in memory, except for a JSON array.
 
     Attributes:
         columns: their names in order. Rows of JSON may lack some or have more.
         rows: reads the rows from the first one.
-        mark: the byte order mark that a CSV begins with, or nothing.
+        mark: the byte order mark with which a CSV begins, or nothing.
     """
 
     columns: tuple[str, ...]
@@ -120,7 +120,7 @@ def _dialect(path: Path, head: bytes, *, is_tsv: bool) -> _Dialect:
         if delimiter in first or delimiter == by_count[0]
     ]
     even = [dialect for dialect in tried if tried[1:] and _is_even(path, dialect)]
-    # commas in numbers, or before a space as in a sentence, separate nothing
+    # commas in numbers, or before a space as in a sentence, are not delimiters
     if even[1:] and even[0].delimiter == "," and b"," not in _NO_COMMA.sub(b"", head):
         return even[1]
     return (even or tried)[0]
@@ -136,9 +136,9 @@ def _is_even(path: Path, dialect: _Dialect) -> bool:
 
 
 def _comments_above(text: bytes, newline: bytes) -> int:
-    """Bytes of the lines with `#` above the header.
+    """The length in bytes of the lines with `#` above the header.
 
-    The last of them is the header where it has as many names as the line below it has fields.
+    The last of them is the header if it has as many names as the line below has fields.
     """
     lines = text.split(newline, 200)
     signs = [at for at, line in enumerate(lines) if line.startswith(b"#")]
@@ -158,7 +158,7 @@ def _comments_above(text: bytes, newline: bytes) -> int:
 def _csv_table(path: Path, dialect: _Dialect, mark: bytes) -> Table:
     header = next(_records(path, dialect), None)
     if header is None:
-        raise _bad(path, "holds blank lines only", "Give a file with a header and rows.")
+        raise _bad(path, "has only blank lines", "Give a file with a header and rows.")
     columns = tuple(name.strip() for name in header[1])
     for position, name in enumerate(columns):
         if not name:
@@ -176,7 +176,7 @@ def _csv_rows(path: Path, dialect: _Dialect, columns: tuple[str, ...]) -> Iterat
             raise _bad(
                 path,
                 f"has {len(fields)} fields on line {line}, and {len(columns)} in the header",
-                "A field that holds the delimiter or a line break belongs in double quotes.",
+                "Put a field that contains the delimiter or a line break into double quotes.",
             )
         yield dict(zip(columns, fields))
 
@@ -194,8 +194,8 @@ def _records(path: Path, dialect: _Dialect) -> Iterator[tuple[int, list[str]]]:
                 if fields and fields[0].startswith("\ufeff"):
                     raise _bad(
                         path,
-                        f"has a byte order mark on line {line}, as where files were joined",
-                        "Delete the mark, and that line where it repeats the header.",
+                        f"has a byte order mark on line {line}, as if files had been joined",
+                        "Delete the mark, and that line if it repeats the header.",
                     )
                 if fields not in ([], [""]):
                     yield line, fields
@@ -260,7 +260,7 @@ def _is_utf8(line: bytes) -> bool:
     return True
 
 
-# Tables that are given where a file of request lines is meant, known by content and by name
+# Tables given in place of a file of request lines, recognised by content and by name
 
 _OF_REQUESTS = frozenset({"custom_id", "method", "url", "body"})
 _BY_SUFFIX = {
@@ -272,18 +272,18 @@ _DELIMITED = re.compile(r"[,;\t|]")
 
 
 def refuse_table(path: Path) -> None:
-    """Stop at a file that holds rows in place of requests."""
+    """Stop at a file of rows that was given in place of a request file."""
     kind = other_table(path) if path.is_file() else None
     if kind is not None:
         raise ScriptError(
             Exit.INPUT,
             f"{quoted(str(path))} is {kind} and not a request file.",
-            "Make a request file of it first: create_batch_file.py with a prompt.",
+            "Make a request file from it first: create_batch_file.py with a prompt.",
         )
 
 
 def other_table(path: Path) -> str | None:
-    """What a file is that holds rows in place of requests; None for what may hold requests."""
+    """What kind of table a file is; None if it may be a request file."""
     with path.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
     for magic, kind in _TABLES_BY_MAGIC.items():

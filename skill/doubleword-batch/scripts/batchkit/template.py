@@ -1,4 +1,4 @@
-"""A prompt with `{{ column }}`, the plain part of the templates that the package knows."""
+"""A prompt with `{{ column }}`, the plain part of the package's templates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COLUMNS_SHOWN = 30
 _LOOKS_LIKE_A_NAME = re.compile(r"\w[\w .:/€$%#?-]*")
 _TAG = re.compile(r"\{\{(?P<inner>.*?)\}\}|\{\{|\{%|\{#", re.DOTALL)
 _PLAIN_ONLY = (
-    "This script fills in {{ column }} and nothing more; the command `doubleword-batch` brings "
+    "This script only fills in {{ column }}; the command `doubleword-batch` also has "
     "filters, conditions and loops."
 )
 
@@ -26,8 +26,8 @@ class Template:
 
     Args:
         text: text with `{{ column }}`, every column as it is spelt.
-        columns: names that it may use.
-        name: what messages call it.
+        columns: the names that it may use.
+        name: its name in messages.
 
     Attributes:
         used: the columns that it uses.
@@ -42,7 +42,7 @@ class Template:
         self.is_constant = not self.used
 
     def render(self, row: Mapping[str, Any], number: int) -> str:
-        """The text for one row: text as it is, null as nothing, everything else as JSON."""
+        """The text for one row: text unchanged, null as nothing, everything else as JSON."""
         try:
             return self._pattern % tuple(as_prompt_text(row[column]) for column in self.used)
         except KeyError as error:
@@ -55,7 +55,7 @@ class Template:
 
 
 def check_column(name: str, columns: Sequence[str], user: str) -> None:
-    """Refuse a column that is not there, and say which there are."""
+    """Refuse a column that does not exist, and name those that do."""
     if name in columns:
         return
     near = difflib.get_close_matches(name, columns, n=1)

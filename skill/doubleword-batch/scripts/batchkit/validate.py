@@ -1,6 +1,6 @@
 """Checks a request file: every fault of every line in one pass, before money is spent.
 
-The server stops at the first fault, and some (two lines with one custom_id) it does not see.
+The server stops at the first fault, and does not see some (two lines with one custom_id).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ FIXES = {
 
 _BOM = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-_AROUND_A_BODY = 4096  # bytes a line may have beside its body and still be read whole
+_AROUND_A_BODY = 4096  # bytes that a line may have besides its body and still be read whole
 _SHOWN = 3
 _QUOTED = 80
 # In place of `input`: a stored prompt, or what was said before.
@@ -58,7 +58,7 @@ _IN_PLACE_OF_INPUT = frozenset({"prompt", "previous_response_id", "conversation"
 
 
 class Fault(NamedTuple):
-    """One fault; line 0 is the file as a whole."""
+    """One fault; line 0 stands for the file as a whole."""
 
     line: int
     message: str
@@ -66,10 +66,10 @@ class Fault(NamedTuple):
 
 @dataclass
 class Report:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        requests: lines that are not blank, broken ones included.
+        requests: lines that are not blank, including broken ones.
         endpoint: the url of the first line.
         faults: the first three of each kind.
         counts: how many of each kind.
@@ -94,7 +94,7 @@ class Report:
 
 
 def check_file(path: Path, limits: Limits) -> Report:
-    """Check a request file; memory grows by one custom_id a line."""
+    """Check a request file; memory grows by one custom_id per line."""
     check_file_is_there(path)
     check = _Check(limits)
     with path.open("rb") as stream:
@@ -109,7 +109,7 @@ def check_file(path: Path, limits: Limits) -> Report:
 
 
 def _lines(stream: BinaryIO, longest: int) -> Iterator[bytes]:
-    """Lines, those beyond any limit cut: they are only counted."""
+    """Lines, with those beyond any limit cut: they are only counted."""
     line = stream.readline(longest + 1)
     while line:
         yield line

@@ -1,4 +1,4 @@
-"""Embeddings in a response body: numbers, base64 of floats, or lists of them."""
+"""Finds embeddings in a response body: numbers, base64 of floats, or lists of them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _LISTS = ("data", "embeddings", "embedding", "embeddingsByType", "predictions")
 _TYPES = ("float", "values", "base64", "int8", "uint8", "binary", "ubinary")
 _PLACES = ("embedding", "embeddings", "data", *_TYPES)
 _USUAL = str.maketrans("-_", "+/")
-"""Base64 as it stands in addresses."""
+"""Base64 in the variant for URLs."""
 
 
 def has_vectors(body: dict[str, Any]) -> bool:
-    """Whether a body has vectors where they stand, or nothing; scores and images are none."""
+    """Whether a body has vectors where they belong, or nothing; scores and images do not count."""
     name = _list_in(body)
     if name is None:
         return False
     elements = _elements(body)
-    if name == "predictions":  # which may be texts
+    if name == "predictions":  # may also be texts
         return bool(elements) and all(isinstance(it, list) or _has_place(it) for it in elements)
     return not elements or any(not isinstance(it, dict) or _has_place(it) for it in elements)
 
@@ -39,12 +39,12 @@ def _has_place(element: Any) -> bool:
 
 
 def vectors_in(body: dict[str, Any]) -> tuple[Any, bool]:
-    """The vector of a body, or its vectors; and whether one of them is none."""
+    """The vector or vectors of a body, and whether one of them is not a vector."""
     vectors: list[Any] = []
     for element in _elements(body):
         fields = object_of(element)
         vector = next((fields[name] for name in _PLACES if name in fields), element)
-        inner = list_of(vector)  # a text's pieces, each with its own
+        inner = list_of(vector)  # a text's pieces, each with its own vector
         if inner and all("embedding" in object_of(it) for it in inner):
             vectors.append([_vector(it["embedding"]) for it in by_index(inner)])
         else:
@@ -66,14 +66,14 @@ def _elements(body: dict[str, Any]) -> list[Any]:
 
 
 def _of_a_type(value: Any) -> Any:
-    """What stands in an object by the type of its numbers; any other value as it is."""
+    """The value in an object for its type of numbers; any other value unchanged."""
     fields = object_of(value)
     told = (fields[name] for name in _TYPES if fields.get(name) is not None)
     return next(told, value)
 
 
 def _vector(value: Any) -> Any:
-    """A vector as numbers; base64 is what `encoding_format` asks for, floats of 32 bits."""
+    """A vector as numbers; base64, which `encoding_format` can request, holds 32-bit floats."""
     if not isinstance(value, str):
         return value
     if value.startswith("["):
@@ -90,7 +90,7 @@ def _vector(value: Any) -> Any:
 
 
 def _is_vector(value: Any) -> bool:
-    """Numbers, those that JSON cannot hold as None; or a vector for each token."""
+    """Whether these are numbers (None for those that JSON lacks), or one vector per token."""
     if not isinstance(value, list):
         return value is None
     return all(
