@@ -1,6 +1,8 @@
 """What waits for a person's yes, on the pages: shown, approved once, declined."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 from types import SimpleNamespace
 
 import anyio
@@ -76,6 +78,18 @@ def test_a_pilot_that_needs_a_yes_leads_to_the_page_that_asks(asking, browser):
     sent = asking.console.post(browser, f"{draft}/pilot", **form)
     assert sent.status_code == 303
     assert "Approve and submit" in browser.get(sent.headers["location"]).text
+
+
+def test_a_pilot_says_what_all_rows_cost_at_its_rate(asking, browser):
+    given = {"source": str(asking.folder / "reviews.csv")}
+    draft = asking.console.post(browser, "/new/path", **given).headers["location"]
+    form = {"prompt": "Price {{ review }}", "model": MODEL, "max_tokens": "500"}
+    assert asking.console.post(browser, f"{draft}/pilot", **form).status_code == 303
+    until = monotonic() + WAIT_SECONDS
+    while "rows at this rate" not in (trials := browser.get(f"{draft}/pilots").text):
+        assert monotonic() < until
+    of_five, of_all = re.search(r"\$(\S+) · all 8 rows at this rate: \$([\d.]+)", trials).groups()
+    assert float(of_all) == pytest.approx(float(of_five) * 8 / 5, rel=0.1)
 
 
 def test_a_yes_submits_it_once(asking, browser):

@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 from time import monotonic, sleep, time
 
+import anyio
 import pytest
 
+from doubleword_batch import Jobs
 from doubleword_batch.library.drafts import Drafts
 from doubleword_batch.sources.options import CHECKS
 from running_console import WAIT_SECONDS, ended, running, settings_of, write_reviews
@@ -45,6 +48,28 @@ def test_from_a_dropped_file_to_its_answers(console, browser):
     assert sent.headers["location"] == f"/jobs/{job}"
     ended(browser, job)
     assert "so so" in browser.get(f"/jobs/{job}/answers").text
+
+
+def test_a_trial_whose_job_was_deleted_is_a_sentence_and_the_draft_goes_on(console, browser):
+    dropped = drop(console, browser, "trial.csv", b"text\nfine\nsad\n")
+    draft = dropped.json()["location"]
+    console.post(browser, f"{draft}/pilot", prompt="Try {{ text }}", max_tokens="30")
+    until = monotonic() + WAIT_SECONDS
+    while "[simulated]" not in (tried := browser.get(f"{draft}/pilots").text):
+        assert monotonic() < until
+    job = re.search(r'href="/jobs/([^"]+)"', tried)[1]
+
+    async def delete():
+        async with Jobs(settings_of(console.home)) as jobs:
+            await jobs.job(job).delete(force=True)
+
+    anyio.run(delete)
+    page = browser.get(draft)
+    assert page.status_code == 200
+    assert "Try {{ text }}" in page.text
+    trials = browser.get(f"{draft}/pilots").text
+    assert "There is no job" in trials
+    assert "[simulated]" not in trials
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,14 @@ async def test_what_is_only_odd_in_a_request_file_is_said_with_the_upload(settin
     assert again["job"] == first["job"]
 
 
+@pytest.mark.parametrize("given", [{}, {"job": "reviews-1", "path": "mine.jsonl"}], ids=len)
+async def test_an_upload_is_of_a_job_or_of_a_file(settings, given):
+    async with agent(settings) as a:
+        reply = await a.fails("upload", **given)
+    assert reply["error"]["code"] == "invalid_argument"
+    assert "job or path" in reply["error"]["message"]
+
+
 async def test_a_model_that_doubleword_does_not_list_is_named_beside_the_other_faults(
     at_doubleword, faulty, work
 ):
