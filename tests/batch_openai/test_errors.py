@@ -1,7 +1,9 @@
 """A failed row raises what the SDK would have raised; all else names the batch and the row."""
 
 import asyncio
+import errno
 import json
+from pathlib import Path
 
 import openai
 import pytest
@@ -9,11 +11,13 @@ from anyio import fail_after
 
 from batch_openai.conftest import DEADLINE_SECONDS, batches_of, chat_call, quick
 from doubleword_batch import DoublewordBatchError
+from doubleword_batch.atomic_files import not_written
 from doubleword_batch.batch_openai import (
     BatchCallError,
     CallTimeoutError,
     batch_task,
     batching_thread,
+    dispatcher,
 )
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.local.executors.base import Completion, RequestFailed
@@ -36,6 +40,26 @@ STATUSES = {
 async def bounded():
     with fail_after(DEADLINE_SECONDS):
         yield
+
+
+async def test_calls_that_cannot_be_written_here_fail_with_what_to_do_and_later_ones_go_on(
+    faulty, monkeypatch
+):
+    def full(*_, **_options):
+        raise not_written(Path("part-0001.jsonl"), OSError(errno.ENOSPC, "No space left"))
+
+    with faulty():
+        async with quick() as client:
+            with monkeypatch.context() as patch:
+                patch.setattr(dispatcher, "job_of_calls", full)
+                calls = (chat_call(client, text) for text in "ab")
+                failed = await asyncio.gather(*calls, return_exceptions=True)
+            assert (await chat_call(client, "a")).choices
+            assert len(await batches_of(client)) == 1
+    for error in failed:
+        assert isinstance(error, BatchCallError)
+        assert error.code == "disk_full"
+        assert "Free some space" in error.hint
 
 
 def failing(status, text=None):

@@ -81,6 +81,52 @@ async def test_a_tool_that_is_called_function_is_not_taken_for_every_other(tmp_p
     assert call["function"]["name"] == "other"
 
 
+async def asked_of_the_model(tmp_path, monkeypatch, **options):
+    """What the model is asked for by a chat call."""
+    bodies = []
+
+    class Model:
+        def __init__(self, *_, **_options):
+            """Nothing is loaded."""
+
+        def chat(self, body, _is_stopped):
+            bodies.append(body)
+            return [ResponseChoice("{}")], TokenUsage()
+
+    monkeypatch.setattr(builtin, "Llama", Model)
+    executor = builtin.BuiltinExecutor(tmp_path / "model.gguf", None)
+    await executor.run(chat("x", **options))
+    await executor.close()
+    (body,) = bodies
+    return body
+
+
+async def test_json_without_a_schema_and_tools_that_may_be_called_reach_the_model(
+    tmp_path, monkeypatch
+):
+    asked = await asked_of_the_model(tmp_path, monkeypatch, response_format={"type": "json_object"})
+    assert asked["response_format"] == {"type": "json_object"}
+    function = {"name": "weather", "description": "of a city", "parameters": CITY}
+    tools = [{"type": "function", "function": function}]
+    assert (await asked_of_the_model(tmp_path, monkeypatch, tools=tools))["tools"] == tools
+
+
+async def test_a_schema_reaches_the_model_as_a_line_of_what_it_may_write(tmp_path, monkeypatch):
+    schema = {
+        "type": "object",
+        "properties": {
+            "mood": {"anyOf": [{"enum": ["good", "bad"]}, {"type": "null"}]},
+            "tags": {"type": "array", "items": {"type": "string"}},
+            "more": True,
+        },
+    }
+    form = json_schema(schema)
+    hint, _ = (await asked_of_the_model(tmp_path, monkeypatch, response_format=form))["messages"]
+    assert hint["role"] == "system"
+    sketch = '{"mood": "good" or "bad" or null, "tags": ["text", ...], "more": ...}'
+    assert hint["content"] == f"Answer in JSON: {sketch}"
+
+
 async def body_of(executor, request):
     with anyio.fail_after(100):
         answer = await executor.run(request)
