@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from doubleword_batch import Faults, Jobs, LocalConfig, LocalServer
+from doubleword_batch.jobs.views import snapshots
 from doubleword_batch.library import answer_tables, views
 from doubleword_batch.local.executors.faults import Match, RequestFault
 from running_console import WAIT_SECONDS, finish, running, settings_of, write_reviews
@@ -280,13 +281,13 @@ def test_while_a_large_table_is_made_the_page_says_so_and_then_goes_on(
     home, tmp_path, browser, monkeypatch
 ):
     name = anyio.run(lambda: finish(home, write_reviews(tmp_path, 5), prompt="See {{ review }}"))
-    gate, make = threading.Event(), answer_tables.snapshots.make_snapshot
+    gate, make = threading.Event(), snapshots.make_snapshot
 
     def slow(*arguments):
         gate.wait(WAIT_SECONDS)
         return make(*arguments)
 
-    monkeypatch.setattr(answer_tables.snapshots, "make_snapshot", slow)
+    monkeypatch.setattr(snapshots, "make_snapshot", slow)
     monkeypatch.setattr(answer_tables, "_MADE_AT_ONCE", 0)
     for _ in range(2):
         page = browser.get(f"/jobs/{name}/answers").text
@@ -300,11 +301,11 @@ def test_while_a_large_table_is_made_the_page_says_so_and_then_goes_on(
 
 @pytest.fixture
 def gated(tmp_path):
-    """A job of four rows that runs: row 3 is answered once a gate is open, and row 4 by another."""
-    home, gates = tmp_path / "home", [tmp_path / "gate3", tmp_path / "gate4"]
+    """A job of four rows that runs: each row but the first is answered once its gate is open."""
+    home, gates = tmp_path / "home", [tmp_path / f"gate{row}" for row in (2, 3, 4)]
     holds = [
         RequestFault(fault="hold", until=str(gate), match=Match(contains=f"number {row - 1}"))
-        for row, gate in zip((3, 4), gates, strict=True)
+        for row, gate in zip((2, 3, 4), gates, strict=True)
     ]
     source = write_reviews(tmp_path, 4)
 
@@ -331,18 +332,37 @@ def test_a_large_table_of_a_running_job_says_that_it_is_old_and_is_never_taken_f
             assert monotonic() < end
             browser.get(f"/jobs/{job}/failures")  # this asks the provider
 
-    until(2)
+    until(1)
     answers = f"/jobs/{job}/answers"
-    assert table_at(browser, answers).text.count(">pending<") == 2
+    assert table_at(browser, answers).text.count(">pending<") == 3
     assert "More answers have come" not in browser.get(answers).text
     gates[0].touch()
-    until(3)
+    until(2)
     old = browser.get(answers).text
     assert "More answers have come since this table was prepared" in old
-    assert old.count(">pending<") == 2
-    anew = table_at(browser, re.search(r'href="([^"]+fresh=1[^"]*)"', old)[1]).text
-    assert anew.count(">pending<") == 1
+    assert old.count(">pending<") == 3
+
+    # An answer that comes while the table is made does not begin it again, without an end.
+    read, is_answered, make = threading.Event(), threading.Event(), snapshots.make_snapshot
+
+    def slow(*arguments):
+        made = make(*arguments)
+        read.set()
+        is_answered.wait(WAIT_SECONDS)
+        return made
+
+    monkeypatch.setattr(snapshots, "make_snapshot", slow)
+    anew = re.search(r'href="([^"]+fresh=1[^"]*)"', old)[1]
+    assert "is being prepared" in browser.get(anew).text
+    assert read.wait(WAIT_SECONDS)
     gates[1].touch()
+    until(3)
+    is_answered.set()
+    newer = table_at(browser, anew).text
+    assert newer.count(">pending<") == 2
+    assert "More answers have come" in newer
+    assert table_at(browser, anew).text.count(">pending<") == 1
+    gates[2].touch()
     until(4)
     assert ">pending<" not in table_at(browser, answers).text
 

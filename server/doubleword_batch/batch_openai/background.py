@@ -122,8 +122,6 @@ def _format(given: _Json) -> _Json:
 
 
 def _tools(given: list[_Json]) -> _Json:
-    if any(tool["type"] != "function" for tool in given):
-        raise _NoCounterpartError
     return {"tools": [{"type": "function", **tool["function"]} for tool in given]}
 
 
