@@ -345,12 +345,14 @@ def _temporary(path: Path) -> Path:
 def _remove_leftovers(path: Path, folder: int | None) -> None:
     """Remove the temporary files left by killed processes that were writing this target."""
     shown = re.escape(path.name[:_SHOWN_CHARACTERS])
-    is_temporary = re.compile(rf"\.{shown}\.[0-9a-f]{{16}}\.part", re.DOTALL).fullmatch
-    with suppress(OSError):  # the folder may be written to and not be read
-        for each in path.parent.iterdir():
+    is_temporary = re.compile(rf"\.{shown}\.[0-9a-f]{{16}}\.partx*", re.DOTALL).fullmatch
+    with suppress(OSError):  # the folder may be writable and not readable
+        with os.scandir(path.parent) as entries:
+            names = [entry.name for entry in entries if is_temporary(entry.name)]
+        for left in map(path.with_name, names):
             with suppress(OSError):
-                if is_temporary(each.name) and _is_abandoned(each):
-                    os.unlink(_at(each, folder), dir_fd=folder)
+                if _is_abandoned(left):
+                    os.unlink(_at(left, folder), dir_fd=folder)
 
 
 def _is_abandoned(path: Path) -> bool:

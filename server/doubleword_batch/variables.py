@@ -53,6 +53,8 @@ def refuse_unread(env: Mapping[str, str]) -> None:
 
 def full_path(name: str, text: str) -> Path:
     """The absolute path that a text means, with `~` expanded."""
+    if "\0" in text:
+        raise ConfigError(f"{name} holds a NUL character.", hint="Give a path without it.")
     try:
         return Path(text).expanduser().absolute()
     except RuntimeError:

@@ -165,11 +165,13 @@ def test_two_processes_that_write_a_file_at_once_each_write_it_whole(run, work, 
 
 def test_what_a_killed_process_left_an_hour_ago_is_removed(run, work, table):
     left = script_module("atomic_files").unfinished(work / "r.jsonl")
-    for name in (left.name, left.name.replace(".part", "0.part")):
+    young, probe = (left.name.replace(".part", end) for end in ("0.part", "1.partxx"))
+    for name in (left.name, young, probe):
         (work / name).write_text("half", encoding="utf-8")
-    os.utime(left, (0, 0))
+    for name in (left.name, probe):
+        os.utime(work / name, (0, 0))
     assert run("create_batch_file.py", table.name, *BUILD, "r.jsonl").code == 0
-    assert names(work) == sorted(["r.jsonl", "t.csv", left.name.replace(".part", "0.part")])
+    assert names(work) == sorted(["r.jsonl", "t.csv", young])
 
 
 @posix

@@ -264,6 +264,12 @@ def test_a_state_directory_that_no_database_can_lie_in_is_refused_in_words():
         assert "DOUBLEWORD_BATCH_HOME" in caught.value.hint
 
 
+def test_a_state_directory_with_a_nul_is_refused():
+    for variables, given in (({"DOUBLEWORD_BATCH_HOME": "/a\0b"}, None), ({}, "/a\0b")):
+        with pytest.raises(ConfigError, match="holds a NUL character"):
+            Settings.from_environment(variables, home=given)
+
+
 def test_a_state_directory_may_begin_at_home_and_end_in_a_slash(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))

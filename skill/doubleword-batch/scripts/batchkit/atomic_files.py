@@ -170,7 +170,7 @@ def _remove_leftovers(path: Path) -> None:
     begins = _unfinished_name(path)
     with suppress(OSError):
         for each in path.parent.iterdir():
-            if each.name.startswith(begins) and each.name.endswith(".part"):
+            if each.name.startswith(begins) and each.name.rstrip("x").endswith(".part"):
                 with suppress(OSError):
                     if time.time() - each.lstat().st_mtime > _LEFT_AFTER_SECONDS:
                         each.unlink()
