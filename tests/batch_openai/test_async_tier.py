@@ -268,7 +268,9 @@ async def test_an_answer_of_which_no_chat_completion_can_be_made_says_so(faulty,
     odd = ServerFault(fault="status", status=202, route="POST /v1/responses", body=body)
     with faulty(server=[odd]):
         async with quick(**ASYNC) as client:
-            with pytest.raises(openai.InternalServerError, match="no chat completion") as caught:
+            with pytest.raises(
+                openai.InternalServerError, match="cannot become a chat completion"
+            ) as caught:
                 await chat_call(client, json.dumps(fields))
     assert caught.value.status_code == 502
 
