@@ -238,7 +238,7 @@ class LazyWorkspace:
             custom_transport=options.custom_transport,
             is_there=server.is_there,
             key_memory=memory,
-            stands_in=self.settings.provider == "local",
+            is_local_server=self.settings.provider == "local",
         )
 
 

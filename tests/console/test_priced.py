@@ -92,15 +92,15 @@ def test_what_waits_for_a_first_wave_and_what_costs_nothing_is_told(priced, brow
 def test_the_windows_stand_side_by_side_while_the_prompt_is_written(priced, browser):
     fields = FIELDS | {"model": "Qwen/Qwen3-14B-FP8"}  # single calls have a price on file, too
     page = priced.console.post(browser, f"{draft_of(priced, browser)}/preview", **fields).text
-    ways = re.findall(
+    windows = re.findall(
         r'<th scope="row">([^<]+)</th><td>([^<]+)</td><td class="number">([^<]+)', page
     )
-    assert [way[:2] for way in ways] == [
+    assert [window[:2] for window in windows] == [
         ("24h", "within hours"),
         ("1h", "within minutes"),
         ("single calls", "at once"),
     ]
-    assert all(re.fullmatch(r"\$0\.0\d+", cost) for _, _, cost in ways)
+    assert all(re.fullmatch(r"\$0\.0\d+", cost) for _, _, cost in windows)
     assert "By prices of 2026-" in page
     assert "Each 1,000 rows, about" in page
 

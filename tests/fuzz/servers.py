@@ -15,7 +15,7 @@ from doubleword_batch.isolated.schema import InvalidSchemaError, SchemaChecker
 from doubleword_batch.isolated.sql import Bounds, SqlError, SqlProcess
 from fuzz.inputs import BYTES, damaged, encoded, grafted, one_of, together, values
 
-ANSWER_SECONDS = 60  # of a busy machine; a server that is stuck never answers
+DECISION_SECONDS = 60  # of a busy machine; a server that is stuck never answers
 
 # SQL
 
@@ -159,7 +159,7 @@ class McpServer:
         mark = f"fuzz-{self._pings}"
         self.feed(json.dumps({"jsonrpc": "2.0", "id": mark, "method": "ping"}).encode())
         while True:
-            line = self._answers.get(timeout=ANSWER_SECONDS)
+            line = self._answers.get(timeout=DECISION_SECONDS)
             assert line, "the server ended"
             message = json.loads(line)
             assert message["jsonrpc"] == "2.0", line

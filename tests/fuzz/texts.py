@@ -7,7 +7,7 @@ import msgspec
 
 from doubleword_batch import loose_json
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.sync.parse import answer_in, read_line, read_lines
+from doubleword_batch.jobs.sync.parse import answer_in, parse_line, parse_lines
 from doubleword_batch.provider_errors import read_error_body, read_failure_reason
 from doubleword_batch.providers import profile
 from doubleword_batch.requests.template import Template
@@ -47,7 +47,7 @@ def result_lines(_folder):
     written = encoded(grafted(parsed_cases(), WORDS))
 
     def check(line):
-        ours, theirs = read_line(line), answers.read_line(line)
+        ours, theirs = parse_line(line), answers.read_line(line)
         assert (ours is None) == (theirs is None), (ours, theirs)
         if ours is None:
             return
@@ -55,7 +55,7 @@ def result_lines(_folder):
         assert (ours.custom_id, ours.outcome, ours.cause or "") == (
             theirs.custom_id, theirs.outcome, theirs.cause or "",
         ), (ours, theirs)  # fmt: skip
-        assert read_lines([line], None) == [ours]
+        assert parse_lines([line], None) == [ours]
         msgspec.json.encode(ours).decode()
         answer = answer_in(line)
         if answer is not None:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from doubleword_batch.isolated import schema_child
-from doubleword_batch.jobs.sync.parse import read_line
+from doubleword_batch.jobs.sync.parse import parse_line
 from doubleword_batch.jobs.sync.schema_check import schema_check
 from result_lines.structured import BEYOND_SCRIPTS, EVERY_SCHEMA, LABEL, TEXTS, line_of
 from skill.places import script_module
@@ -36,7 +36,7 @@ def test_json_in_a_fence_or_behind_thoughts_is_what_the_package_calls_it(
     (reading,) = Ledger([tmp_path / "out.jsonl"], LABEL).readings(["r1"])
     spec = msgspec.json.encode({"response_schema": LABEL}).decode()
     check = schema_check(spec, is_strict=is_strict)
-    theirs = read_line(line, check)
+    theirs = parse_line(line, check)
     check.close()
     if is_strict and cause in {"fenced", "think_prefix"}:
         outcome = "invalid"

@@ -8,7 +8,7 @@ from doubleword_batch.jobs.build import BuildRequest, create_batch_file
 from doubleword_batch.jobs.export.files import HarmlessCells
 from doubleword_batch.jobs.results import fetch_results
 from doubleword_batch.jobs.submit import create_batch
-from doubleword_batch.jobs.sync.parse import read_line
+from doubleword_batch.jobs.sync.parse import parse_line
 from doubleword_batch.local.executors.faults import Match, RequestFault
 from doubleword_batch.settings import Settings
 from result_lines import CASES, NO_RESULT_LINES
@@ -67,12 +67,12 @@ def test_every_line_is_what_the_package_calls_it(run, work):
 
     found = [json.loads(line) for line in (work / "table.jsonl").read_text("utf-8").splitlines()]
     for case, line, row in zip(CASES.values(), lines, found, strict=True):
-        assert (row["custom_id"], row["outcome"]) == (read_line(line).custom_id, case.outcome)
+        assert (row["custom_id"], row["outcome"]) == (parse_line(line).custom_id, case.outcome)
         if case.outcome == "ok":
             assert row["answer"] == json.loads(msgspec.json.encode(case.answer))
             assert row["error"] is None
         else:
-            message = read_line(line).message
+            message = parse_line(line).message
             assert row["error"] == (f"{case.cause}: {message}" if message else case.cause)
     assert "not result lines" not in done.out
 

@@ -347,7 +347,7 @@ async def test_an_answer_is_for_one_job_is_used_once_and_runs_out(environment, f
             other = (await a.calls("create_batch_file", **DEAR, new_run=True))["job"]
             await a.fails("create_batch", job=job)
             (question,) = approvals.open(ws.now())
-            assert approvals.decide(question.id, "approved", "console", ws.now() - ANSWER_SECONDS)
+            assert approvals.decide(question.id, "approved", "console", ws.now() - DECISION_SECONDS)
             again = await a.fails("create_batch", job=job)  # it has run out
             assert again["error"]["code"] == "needs_approval"
             assert approvals.decide(question.id, "approved", "console", ws.now())

@@ -77,7 +77,7 @@ class BatchClient:
         retry_clock: RetryClock | None = None,
         is_there: Callable[[], bool] | None = None,
         key_memory: KeyMemory | None = None,
-        stands_in: bool = False,
+        is_local_server: bool = False,
     ) -> None:
         self.base_url: str = check_base_url("DOUBLEWORD_BASE_URL", base_url)
         self.profile: Profile = profile or profile_named(provider_of(self.base_url))
@@ -92,7 +92,7 @@ class BatchClient:
             retry_clock=retry_clock or RetryClock(),
             is_there=is_there,
             key_memory=key_memory,
-            stands_in=stands_in,
+            is_local_server=is_local_server,
         )
         self.files: Files = Files(self._transport, self.profile)
         self.batches: Batches = Batches(self._transport, self.profile)

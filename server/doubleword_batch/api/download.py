@@ -132,7 +132,7 @@ class ContentRead:
     next_skip: int
 
 
-async def read_lines(
+async def download_lines(
     transport: Transport, request: ApiRequest, sink: Sink, *, skip: int, can_skip: bool
 ) -> ContentRead:
     """Download `request` from line `skip` on.
@@ -159,7 +159,7 @@ async def read_lines(
         start = skip + before if can_skip else 0
         rest = replace(request, params={**request.params, "skip": start or None})
         try:
-            incomplete = await _read_once(transport, rest, download, skip + before - start)
+            incomplete = await _download_once(transport, rest, download, skip + before - start)
         except DoublewordBatchError as error:
             error.details |= {"lines": download.lines, "next_skip": skip + download.lines}
             if not may_be_retried(rest, error):
@@ -175,7 +175,7 @@ async def read_lines(
             return download.read(incomplete)
 
 
-async def _read_once(
+async def _download_once(
     transport: Transport, request: ApiRequest, download: "_Download", leave_out: int
 ) -> bool | None:
     download.begin_try()

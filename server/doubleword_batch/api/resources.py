@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from doubleword_batch.api.download import ContentRead, Sink, read_lines
 from doubleword_batch.api.request import ApiRequest, checked_id
-from doubleword_batch.api.retry_policy import Find, IncompleteListError
+from doubleword_batch.api.retry_policy import FindCreated, IncompleteListError
 from doubleword_batch.api.transport import Transport
 from doubleword_batch.api.upload import ByteProgress, FormWithFile
 from doubleword_batch.errors import InputError, quote_untrusted
@@ -127,7 +127,7 @@ class Files:
             skip: lines to leave out at the start.
         """
         request = ApiRequest("GET", _file_path(file_id) + "/content")
-        return await read_lines(
+        return await download_lines(
             self._transport, request, sink, skip=skip, can_skip=self._profile.skip
         )
 
@@ -283,7 +283,7 @@ class Batches:
         """
         path = _batch_path(batch_id) + "/results"
         request = ApiRequest("GET", path, params={"status": status})
-        return await read_lines(
+        return await download_lines(
             self._transport, request, sink, skip=skip, can_skip=self._profile.skip
         )
 
@@ -298,7 +298,7 @@ class Batches:
         body: dict[str, Any] | None = None,
         *,
         idempotent: bool = False,
-        find: Find[Batch] | None = None,
+        find: FindCreated[Batch] | None = None,
     ) -> Batch:
         request = ApiRequest("POST", path, body=body, idempotent=idempotent)
         return await self._transport.call(request, Batch, find)

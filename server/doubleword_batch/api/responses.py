@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from doubleword_batch.api.request import ApiRequest, checked_id, typed_reply
-from doubleword_batch.api.retry_policy import Find, IncompleteListError
+from doubleword_batch.api.retry_policy import FindCreated, IncompleteListError
 from doubleword_batch.api.transport import Transport
 
 _ENDED = frozenset({"completed", "incomplete", "failed", "cancelled", "expired"})
@@ -65,7 +65,7 @@ class Responses:
         return await self._read(ApiRequest("GET", path))
 
     async def _read(
-        self, request: ApiRequest, find: Find[bytes] | None = None
+        self, request: ApiRequest, find: FindCreated[bytes] | None = None
     ) -> BackgroundResponse:
         body = await self._transport.call_raw(request, find)
         state = typed_reply(request, body, _State, self._transport.redact)

@@ -45,7 +45,7 @@ from doubleword_batch.settings import BASE_URL_VARIABLES, KEY_VARIABLES
 _T = TypeVar("_T")
 _TOO_EARLY = 425
 
-Find = Callable[[], Awaitable[_T | None]]
+FindCreated = Callable[[], Awaitable[_T | None]]
 """Looks for what a write has made; None if it is not there."""
 
 _MOST_PATHS = 10_000
@@ -88,11 +88,11 @@ class WriteRedirectError(ProtocolError):
 
 
 def may_be_retried(
-    request: ApiRequest, error: DoublewordBatchError, *, looks: bool = False
+    request: ApiRequest, error: DoublewordBatchError, *, can_find: bool = False
 ) -> bool:
     """Whether sending `request` again after `error` is safe and may help.
 
-    With `looks`, the caller first looks for what the request may have made.
+    With `can_find`, the caller first looks for what the request may have made.
     """
     is_of_the_server = isinstance(error, ApiError | TransportError | ProtocolError)
     if not is_of_the_server or not error.retryable:
@@ -100,7 +100,7 @@ def may_be_retried(
     if request.idempotent:
         return True
     if contradicts(error):
-        return looks
+        return can_find
     return was_not_done(error)
 
 
@@ -118,7 +118,7 @@ def may_have_happened(error: DoublewordBatchError) -> bool:
     return isinstance(error, ServerError) or bool(error.details.get("may_have_happened"))
 
 
-async def find_made(find: Find[_T], error: DoublewordBatchError) -> _T | None:
+async def find_created(find: FindCreated[_T], error: DoublewordBatchError) -> _T | None:
     """What the refused write has made after all; None if it may be sent again.
 
     Raises:
@@ -178,7 +178,7 @@ class AcceptedRequests:
             memory, self._to_remember = self._to_remember, None
             await to_thread.run_sync(memory.remember)
 
-    def note_made(self, request: ApiRequest, reply: object) -> None:
+    def note_created(self, request: ApiRequest, reply: object) -> None:
         """Note what the server has just made; a replica of its database may not have it yet."""
         made = getattr(reply, "id", None)
         if request.method == "POST" and request.path.count("/") == 1 and isinstance(made, str):
@@ -266,7 +266,7 @@ def contradicts(error: DoublewordBatchError) -> bool:
     return bool(error.details.get(_CONTRADICTS))
 
 
-class CallBudget:
+class RequestRetryBudget:
     """How long one call keeps trying: longer in an outage, shorter for an object maybe gone."""
 
     def __init__(self, seconds: float, clock: RetryClock) -> None:

@@ -29,12 +29,12 @@ from doubleword_batch.api.response_body import read_error_bytes, whole_body
 from doubleword_batch.api.retry_policy import (
     MODELS,
     AcceptedRequests,
-    CallBudget,
-    Find,
+    FindCreated,
     KeyCheck,
     KeyMemory,
+    RequestRetryBudget,
     WriteRedirectError,
-    find_made,
+    find_created,
     may_be_retried,
     was_not_done,
 )
@@ -92,7 +92,7 @@ class Transport:
         retry_clock: RetryClock,
         is_there: Callable[[], bool] | None,
         key_memory: KeyMemory | None,
-        stands_in: bool,
+        is_local_server: bool,
     ) -> None:
         self.base_url = base_url
         self._api_key = api_key
@@ -101,7 +101,7 @@ class Transport:
         self._custom_transport = custom_transport
         self._retry_clock = retry_clock
         self._is_there = is_there
-        self._stands_in = stands_in
+        self._is_local_server = is_local_server
         self._accepted = AcceptedRequests(retry_clock, key_memory)
         sent = httpx.Headers(headers)  # ours replace them in any case of letters
         sent["User-Agent"] = user_agent
@@ -115,7 +115,9 @@ class Transport:
         """Close all connections."""
         await self._http.aclose()
 
-    async def call(self, request: ApiRequest, model: type[_T], find: Find[_T] | None = None) -> _T:
+    async def call(
+        self, request: ApiRequest, model: type[_T], find: FindCreated[_T] | None = None
+    ) -> _T:
         """Send, and return the reply as `model`; `find` looks for what a write has made.
 
         Raises:
@@ -126,10 +128,10 @@ class Transport:
         reply = await self._persist(
             request, lambda body: typed_reply(request, body, model, self.redact), find
         )
-        self._accepted.note_made(request, reply)
+        self._accepted.note_created(request, reply)
         return reply
 
-    async def call_raw(self, request: ApiRequest, find: Find[bytes] | None = None) -> bytes:
+    async def call_raw(self, request: ApiRequest, find: FindCreated[bytes] | None = None) -> bytes:
         """Send, and return the reply's body with the key removed; otherwise as `call`."""
         return await self._persist(request, bytes, find)
 
@@ -146,9 +148,9 @@ class Transport:
         """
         await self._persist(request, lambda _: None)
 
-    def retry_budget(self) -> CallBudget:
+    def retry_budget(self) -> RequestRetryBudget:
         """The retry budget of one call."""
-        return CallBudget(self._max_retry_seconds, self._retry_clock)
+        return RequestRetryBudget(self._max_retry_seconds, self._retry_clock)
 
     def redact(self, text: str) -> str:
         """Remove the key from text that the server wrote: it may echo what it received."""
@@ -174,7 +176,7 @@ class Transport:
         A failure while the body is read inside the block becomes a TransportError too.
         """
         try:
-            response = await self._follow(request)
+            response = await self._send_following_redirects(request)
             try:
                 await self._raise_unless_success(request, response)
                 yield response
@@ -196,13 +198,13 @@ class Transport:
             later.cancel()
 
     async def _persist(
-        self, request: ApiRequest, read: Callable[[bytes], _R], find: Find[_R] | None = None
+        self, request: ApiRequest, read: Callable[[bytes], _R], find: FindCreated[_R] | None = None
     ) -> _R:
         with self.log_if_slow(request):
-            return await self._tried(request, read, find)
+            return await self._call_with_retries(request, read, find)
 
-    async def _tried(
-        self, request: ApiRequest, read: Callable[[bytes], _R], find: Find[_R] | None
+    async def _call_with_retries(
+        self, request: ApiRequest, read: Callable[[bytes], _R], find: FindCreated[_R] | None
     ) -> _R:
         budget = self.retry_budget()
         may_be_done, moves = False, 0
@@ -215,7 +217,7 @@ class Transport:
                 is_gone = isinstance(error, NotFoundError) and request.method == "DELETE"
                 if is_gone and may_be_done:
                     return read(b"")
-                if not may_be_retried(request, error, looks=find is not None):
+                if not may_be_retried(request, error, can_find=find is not None):
                     raise
                 may_be_done = may_be_done or not was_not_done(error)
                 if isinstance(error, WriteRedirectError):
@@ -227,14 +229,14 @@ class Transport:
                     await budget.wait_after(error)
                 if find is not None and not request.idempotent:
                     with budget.around():
-                        found = await find_made(find, error)
+                        found = await find_created(find, error)
                     if found is not None:
                         return found
             else:
                 budget.recovered()
                 return found
 
-    async def _follow(self, request: ApiRequest) -> httpx.Response:
+    async def _send_following_redirects(self, request: ApiRequest) -> httpx.Response:
         params = {k: v for k, v in request.params.items() if v is not None}
         url = httpx.URL(request.address or self.base_url + request.path)
         if params:
@@ -248,16 +250,16 @@ class Transport:
                 headers=request.headers,
                 extensions={"pieces": request.content.pieces} if request.content else None,
             )
-            response = await self._answered(http_request)
+            response = await self._send(http_request)
             if not response.has_redirect_location:
                 return response
             await response.aclose()
-            url = self._redirected(request, response)
+            url = self._redirect_target(request, response)
             if not request.idempotent:
                 raise WriteRedirectError(request, str(url))
         raise _redirect_error(request, "in a circle")
 
-    async def _answered(self, request: httpx.Request) -> httpx.Response:
+    async def _send(self, request: httpx.Request) -> httpx.Response:
         """Send, and return when the headers have arrived, however slowly they come."""
         if self._is_there is not None and not self._is_there():
             raise httpx.ConnectError("the server has ended, and its port may be a stranger's")
@@ -269,7 +271,7 @@ class Transport:
         except TimeoutError as error:
             raise httpx.ReadTimeout("the beginning of the reply did not come") from error
 
-    def _redirected(self, request: ApiRequest, response: httpx.Response) -> httpx.URL:
+    def _redirect_target(self, request: ApiRequest, response: httpx.Response) -> httpx.URL:
         if request.writes and response.status_code not in _SAME_METHOD:
             is_done = response.status_code == _SEE_OTHER
             raise _redirect_error(request, "although it is not a GET", is_done=is_done)
@@ -310,7 +312,7 @@ class Transport:
     async def _check_key(self) -> KeyCheck:
         """Whether the server can list its models for the key; requested once."""
         try:
-            response = await self._follow(MODELS)
+            response = await self._send_following_redirects(MODELS)
         except httpx.RequestError:
             return "failed"
         except ProtocolError:  # it redirects elsewhere

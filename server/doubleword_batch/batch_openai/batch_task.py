@@ -154,12 +154,12 @@ class BatchTask:
                 if error.code != "needs_approval":
                     raise
                 _log.warning("%s %s", error.message, _HOW_TO_APPROVE)
-                if not await self._is_answered(error.approval):
+                if not await self._is_decided(error.approval):
                     raise
             else:
                 return
 
-    async def _is_answered(self, question: Approval) -> bool:
+    async def _is_decided(self, question: Approval) -> bool:
         """Wait for the person's answer; False once no caller waits for it any more."""
         approvals = Approvals(self._ws.store)
         while any(call.is_wanted for call in self.waiting.values()):

@@ -97,8 +97,9 @@ def _quote(found: "JobSummary", window: str = "") -> str:
         found: the job.
         window: a window other than the job's own.
     """
-    ways = found.ways.windows if found.ways is not None and window != found.window else []
-    other = next((way for way in ways if way.completion_window == window), None)
+    costs = found.window_costs
+    others = costs.windows if costs is not None and window != found.window else []
+    other = next((cost for cost in others if cost.completion_window == window), None)
     return usd(found.estimate.usd if other is None else other.cost_usd)
 
 

@@ -23,7 +23,7 @@ from doubleword_batch.jobs.store.apply_results import Cursor, RowLine, apply_lin
 from doubleword_batch.jobs.store.records import Write
 from doubleword_batch.jobs.sync.envelopes import error_in
 from doubleword_batch.jobs.sync.json_values import object_of, string_of
-from doubleword_batch.jobs.sync.parse import read_line
+from doubleword_batch.jobs.sync.parse import parse_line
 from doubleword_batch.jobs.sync.parts import create_intent
 from doubleword_batch.jobs.sync.stored_lines import append_lines, stored_lines_path
 from doubleword_batch.loose_json import decode_or_none
@@ -67,7 +67,7 @@ async def begin_response(job: StoredJob) -> str:
         ws.journal.mark_refused(write)
         raise
     failpoint("respond.answered")
-    ws.journal.record_answer(write, response.id)
+    ws.journal.mark_answered(write, response.id)
     if response.has_ended:
         record_response(job, response)
     return response.id
@@ -92,7 +92,7 @@ def record_response(job: StoredJob, response: BackgroundResponse) -> None:
     (part,) = job.parts()
     ok = response.has_answer
     kind, line = "output" if ok else "error", _result_line(response)
-    outcome = read_line(line)
+    outcome = parse_line(line)
     counts = RequestCounts(total=1, completed=int(ok), failed=int(not ok))
     status = "completed" if ok else "failed"
     batch = Batch(id=response.id, endpoint=job.endpoint, status=status, request_counts=counts)

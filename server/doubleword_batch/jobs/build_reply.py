@@ -63,7 +63,7 @@ def created_reply(
     before = [*in_flight_in_words(in_flight), *lost_answers_in_words(lost)]
     warnings = [*before, *savings_in_words(saved), *waves_in_words(job), *warnings]
     submit = Next("create_batch", {"job": job.name, "completion_window": window})
-    ways = compare_windows(job)
+    window_costs = compare_windows(job)
     return Created(
         provider=job.workspace.provider,
         next=next_for_in_flight(in_flight) or submit
@@ -84,9 +84,9 @@ def created_reply(
         output_tokens=job.output_tokens,
         cost_usd=cost.usd,
         cost_note=cost.note,
-        windows=ways.windows,
-        realtime_usd=ways.realtime_usd,
-        advice=ways.advice or None,
+        windows=window_costs.windows,
+        realtime_usd=window_costs.realtime_usd,
+        advice=window_costs.advice or None,
         source_rows=job.source_rows if job.source_rows != job.rows else None,
         first_request="" if reused or not parts else _first_request(parts[0].path),
         warnings=warnings[:_WARNINGS_SHOWN],

@@ -41,8 +41,8 @@ async def cancel(ws: Workspace, job: str) -> Cancelled:
         if run is not None and (not run.is_terminal or run.id in begun)
     ]
     if not stopping:
-        given_up = await _give_up_unreadable(stored)
-        return _nothing_runs(stored, never_sent, given_up, stops_cascade=stops_cascade)
+        closed = await _close_waiting(stored)
+        return _nothing_runs(stored, never_sent, closed, stops_cascade=stops_cascade)
 
     async def cancel_batch(part_and_run: tuple[Part, BatchRun]) -> None:
         await _cancel_batch(stored, *part_and_run)
@@ -86,7 +86,7 @@ async def _give_up_unreadable(job: StoredJob) -> int:
     if not (met and job.has_ended() and job.ledger.sums().get("pending")):
         return 0
     before = _unreadable_rows(job)
-    await collect(job, gives_up=True)
+    await collect(job, closes_waiting=True)
     return _unreadable_rows(job) - before
 
 
@@ -100,7 +100,7 @@ def _has_open_cancel(job: StoredJob, part: Part) -> bool:
 
 
 def _nothing_runs(
-    job: StoredJob, never_sent: int, given_up: int, *, stops_cascade: bool
+    job: StoredJob, never_sent: int, closed: int, *, stops_cascade: bool
 ) -> Cancelled:
     """The reply for a job of which nothing runs, so there is nothing to stop."""
     status = job.status()

@@ -37,7 +37,7 @@ from doubleword_batch.jobs.store.staging import (
 )
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.json_values import object_of
-from doubleword_batch.jobs.sync.row_lookup import NO_SUCH_LIST, OPEN, TWINS
+from doubleword_batch.jobs.sync.row_lookup import NO_INPUT_FILE, NO_SUCH_LIST, SHARED_IDS
 from doubleword_batch.loose_json import decode_or_none
 from doubleword_batch.open_files import not_readable, open_regular
 from doubleword_batch.requests import (
@@ -179,9 +179,9 @@ def _publish(
 ) -> StoredJob:
     """Give the job its name and its folder, as one step: from here on it exists."""
     with ws.store.transaction():
-        twin = ws.store.job_with_fingerprint(fingerprint)
-        if twin is not None:  # another process was faster
-            return StoredJob.of_record(ws, twin)
+        existing = ws.store.job_with_fingerprint(fingerprint)
+        if existing is not None:  # another process was faster
+            return StoredJob.of_record(ws, existing)
         slug = "".join(c if c.isascii() and c.isalnum() else "-" for c in stem.lower())[:32]
         name = f"{slug.strip('-') or 'file'}-{digest[:6]}"
         name = name if ws.store.job_named(name) is None else f"file-{digest[:12]}"
@@ -268,7 +268,7 @@ def _leave_rows_open(job: StoredJob) -> StoredJob:
     """Let each result line with a new custom_id be a row, as nothing else says what rows exist."""
     with job.store.transaction():
         if job.reloaded().rows is None:
-            spec = msgspec.json.encode({"rows": OPEN}).decode()
+            spec = msgspec.json.encode({"rows": NO_INPUT_FILE}).decode()
             job.store.set_job(job.id, rows=0, spec=spec)
     return job.reloaded()
 
@@ -287,7 +287,7 @@ def _know_rows(job: StoredJob, part: int, path: Path) -> StoredJob:
             return known
         rows = add_rows_of_file(job.ledger, path)
         if job.ledger.has_shared_custom_ids():
-            asked["rows"] = TWINS
+            asked["rows"] = SHARED_IDS
         job.store.set_part(
             part, path=str(target), requests=rows, size_bytes=size_bytes, sha256=digest
         )

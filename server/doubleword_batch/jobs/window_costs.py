@@ -1,4 +1,4 @@
-"""The ways to have a job answered, side by side: each completion window, and single calls.
+"""What a job costs in each completion window, and by single calls, side by side.
 
 The amounts are estimates at current prices, see `prices.py`. A way whose price is not known has no
 amount, and never counts as free.

@@ -37,7 +37,7 @@ _ANSWER_IN_THE_CALL = "2026-07-28"
 
 _QUESTION = "approval"
 _NO_FIELDS: dict[str, Any] = {"type": "object", "properties": {}}
-_ANSWER_SECONDS = 900.0
+_DECISION_SECONDS = 900.0
 
 Ctx = Context[Jobs, Any]
 Reply = CallToolResult | InputRequiredResult

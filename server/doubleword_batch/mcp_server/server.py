@@ -27,7 +27,7 @@ from doubleword_batch.library.jobs import Jobs
 from doubleword_batch.mcp_server import tools
 from doubleword_batch.mcp_server.elicitation import (
     elicit_approval,
-    record_answer,
+    record_decision,
     request_state_security,
 )
 from doubleword_batch.mcp_server.job_card import job_card, link_card
@@ -176,7 +176,7 @@ class BatchServer(MCPServer[Jobs]):
             if wrong is not None:
                 return error_reply(wrong)
         if context is not None and context.request_state is not None:
-            await record_answer(context)
+            await record_decision(context)
         return await self._call(name, arguments, context)
 
     async def _call(

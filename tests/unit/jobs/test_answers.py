@@ -8,7 +8,7 @@ import pytest
 
 from doubleword_batch.jobs.store.records import ANSWERED
 from doubleword_batch.jobs.sync import parse
-from doubleword_batch.jobs.sync.parse import answer_in, read_line, text_or_answer_in
+from doubleword_batch.jobs.sync.parse import answer_in, parse_line, text_or_answer_in
 from doubleword_batch.jobs.sync.response import response_in
 from doubleword_batch.jobs.sync.schema_check import schema_check
 from result_lines import CASES, NO_RESULT_LINES
@@ -19,7 +19,7 @@ from result_lines.structured import EVERY_SCHEMA, GOOD, LABEL, TEXTS, line_of
 @pytest.mark.parametrize("name", CASES)
 def test_a_line_of_any_server_is_called_what_it_is(name):
     case = CASES[name]
-    reading = read_line(case.line)
+    reading = parse_line(case.line)
     assert (reading.custom_id, reading.outcome, reading.cause) == ("r1", case.outcome, case.cause)
     assert case.words in (reading.message or "")
     if case.outcome in ANSWERED:
@@ -32,10 +32,10 @@ def test_a_line_of_any_server_is_called_what_it_is(name):
 @pytest.mark.parametrize("name", CASES)
 def test_the_short_way_and_the_long_one_agree(monkeypatch, name):
     data = CASES[name].line
-    short = read_line(data), answer_in(data)
+    short = parse_line(data), answer_in(data)
     text = text_or_answer_in(data)
     monkeypatch.setattr(parse, "plain_line", lambda _: None)
-    assert (read_line(data), answer_in(data)) == short
+    assert (parse_line(data), answer_in(data)) == short
     in_full = text_or_answer_in(data)
     assert in_full == short[1]
     assert text in (in_full, in_full and in_full.text)
@@ -43,18 +43,18 @@ def test_the_short_way_and_the_long_one_agree(monkeypatch, name):
 
 @pytest.mark.parametrize("data", WAITING)
 def test_a_request_that_waits_has_no_outcome_yet(data):
-    assert read_line(data).outcome == "pending"
+    assert parse_line(data).outcome == "pending"
 
 
 def test_a_plain_line_takes_the_short_way():
     assert parse.plain_line(CASES["plain"].line) is not None
-    assert read_line(CASES["plain"].line).output_tokens == 2
+    assert parse_line(CASES["plain"].line).output_tokens == 2
     assert text_or_answer_in(CASES["plain"].line) == CASES["plain"].answer
 
 
 @pytest.mark.parametrize("data", NO_RESULT_LINES, ids=range(len(NO_RESULT_LINES)))
 def test_a_line_that_is_none_is_none(data):
-    assert read_line(data) is None
+    assert parse_line(data) is None
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -76,7 +76,7 @@ def test_a_single_caller_gets_the_answer_that_stands_beside_an_error(error):
 def test_a_row_of_results_that_has_not_run_is_pending():
     for status in ("pending", "in_progress"):
         fields = {"custom_id": "r1", "status": status, "response_body": None, "error": None}
-        assert read_line(json.dumps(fields).encode()).outcome == "pending"
+        assert parse_line(json.dumps(fields).encode()).outcome == "pending"
 
 
 def chat(content, **message):
@@ -94,7 +94,7 @@ def checked(line, schema, *, is_strict=False):
     """The line read with a check of the schema, whose process ends with it."""
     spec = msgspec.json.encode({"response_schema": schema}).decode()
     with closing(schema_check(spec, is_strict=is_strict)) as check:
-        return read_line(line, check)
+        return parse_line(line, check)
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -114,7 +114,7 @@ def test_a_setting_takes_only_json_that_stands_alone(name):
 def test_an_answer_is_held_against_the_whole_schema(schema, answer, outcome, message):
     spec = msgspec.json.encode({"response_schema": schema}).decode()
     check = schema_check(spec)
-    reading = read_line(line_of(answer), check)
+    reading = parse_line(line_of(answer), check)
     check.close()
     assert (reading.outcome, reading.message or "") == (outcome, message)
 

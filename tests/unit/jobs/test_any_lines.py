@@ -12,7 +12,7 @@ from doubleword_batch.jobs.export.files import write_table
 from doubleword_batch.jobs.export.query import query_table
 from doubleword_batch.jobs.store.records import ANSWERED
 from doubleword_batch.jobs.sync.collect import collect
-from doubleword_batch.jobs.sync.parse import answer_in, read_line
+from doubleword_batch.jobs.sync.parse import answer_in, parse_line
 from doubleword_batch.jobs.sync.response import response_in
 from doubleword_batch.loose_json import decode_or_none
 from doubleword_batch.models import Batch
@@ -96,7 +96,7 @@ def test_a_list_in_the_place_of_any_word_costs_neither_reader_its_line():
     }
     assert len(lines) > 1_000
     for line in lines:
-        ours, theirs = read_line(line), read_by_the_skill(line)
+        ours, theirs = parse_line(line), read_by_the_skill(line)
         assert (ours is None) == (theirs is None), line
         if ours is not None:
             assert (ours.custom_id, ours.outcome) == (theirs.custom_id, theirs.outcome), line
@@ -220,7 +220,7 @@ def test_an_answer_inside_any_envelopes_is_never_said_to_be_none(seed):
     answer = chat("the answer")
     for _ in range(400):
         line = in_envelopes(random, answer)
-        reading, theirs = read_line(line), read_by_the_skill(line)
+        reading, theirs = parse_line(line), read_by_the_skill(line)
         assert reading.outcome in {"ok", "invalid"}, line
         assert "the answer" in answer_in(line).text, line
         assert (theirs.outcome, theirs.cause) == (reading.outcome, reading.cause or ""), line
@@ -232,7 +232,7 @@ def test_any_line_is_read_the_same_way_by_both_readers_and_has_an_outcome(seed):
     random = Random(seed)
     for _ in range(400):
         line = any_line(random)
-        reading, theirs = read_line(line), read_by_the_skill(line)
+        reading, theirs = parse_line(line), read_by_the_skill(line)
         told = reading and (reading.custom_id, reading.outcome, reading.cause or "")
         assert told == (theirs and (theirs.custom_id, theirs.outcome, theirs.cause)), line
         parsed = decode_or_none(line)
@@ -276,5 +276,5 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_line_made_to_be_slow_is_not(name):
     before = time.process_time()
-    read_line(HOSTILE[name])
+    parse_line(HOSTILE[name])
     assert time.process_time() - before < 10  # all take less than 2 s on the slowest machine

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from doubleword_batch.jobs.costs import compute_cache_savings, compute_cost_so_far
-from doubleword_batch.jobs.sync.parse import read_line
+from doubleword_batch.jobs.sync.parse import parse_line
 from doubleword_batch.providers import PriceTable, profile
 from finished_job import chat
 
@@ -35,7 +35,7 @@ def with_usage(**usage):
 def test_are_read_in_every_form_and_cost_no_row_its_answer(usage, cached):
     body = with_usage(**usage)
     line = {"id": "q", "custom_id": "r1", "response": {"status_code": 200, "body": body}}
-    outcome = read_line(json.dumps(line | {"error": None}).encode())
+    outcome = parse_line(json.dumps(line | {"error": None}).encode())
     assert (outcome.outcome, outcome.input_tokens, outcome.cached_tokens) == ("ok", 100, cached)
 
 

@@ -265,7 +265,7 @@ def test_rows_that_share_have_the_outcome_of_their_request_whatever_happens(stor
             for row in rows
         ]
         applied = apply_lines(ledger, run, "output", offset, lines)
-        assert applied.foreign == sum(row in first_of for row in rows)
+        assert applied.unknown_ids == sum(row in first_of for row in rows)
         offset += len(applied.text)
         step = chance.randrange(4)
         if step == 0:

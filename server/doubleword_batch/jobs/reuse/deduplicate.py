@@ -43,7 +43,7 @@ from doubleword_batch.jobs.store.ledger import Ledger, ReusedAnswer
 from doubleword_batch.jobs.store.records import Entry
 from doubleword_batch.jobs.store.staging import StagingFolder
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
-from doubleword_batch.jobs.sync.parse import read_lines
+from doubleword_batch.jobs.sync.parse import parse_lines
 from doubleword_batch.jobs.sync.stored_lines import StoredLines, reused_lines_path
 from doubleword_batch.requests import BuildResult
 from doubleword_batch.requests.rewrite import without_rows

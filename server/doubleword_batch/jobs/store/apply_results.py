@@ -31,12 +31,12 @@ _RANK = {
 _GROUP_ROWS = 500
 _ANSWERED = tuple(sorted(ANSWERED))
 
-_MOVE_PENDING = """
+_UPDATE_PENDING = """
     UPDATE ledger SET {columns} batch_run = {batch_run}, kind = '{kind}', outcome = ?,
         input_tokens = ?, output_tokens = ?, offset = ?, size_bytes = ?
         WHERE job = {job} AND row = ? AND custom_id = ? AND outcome = 'pending' AND shares IS NULL
 """
-_MOVE = """
+_UPDATE = """
     UPDATE ledger SET outcome = ?, cause = ?, message = ?, input_tokens = ?, output_tokens = ?,
         cached_tokens = ?, batch_run = ?, kind = ?, offset = ?, size_bytes = ?
         WHERE job = ? AND row = ?
@@ -97,7 +97,7 @@ class RowLine(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class AppliedLines:
     """What a group of lines did to the ledger.
 
     Attributes:
@@ -109,9 +109,9 @@ class Applied:
     """
 
     text: bytes
-    moved: int = 0
+    updated: int = 0
     repeated: int = 0
-    foreign: int = 0
+    unknown_ids: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,33 +163,33 @@ def apply_lines(
         # Nearly always each line is the first for its row. Moving the rows without looking at them
         # costs half; if it turns out that one was not the first, all is undone and looked at.
         db.execute("SAVEPOINT first_lines")
-        moved = _move_first(db, ledger.job, batch_run, kind, offset, lines)
-        if moved != len(lines):
+        updated = _update_pending(db, ledger.job, batch_run, kind, offset, lines)
+        if updated != len(lines):
             db.execute("ROLLBACK TO first_lines")
         db.execute("RELEASE first_lines")
-        if moved == len(lines):
+        if updated == len(lines):
             ledger.update_shared_rows(line.row for line in lines)
-            return Applied(b"".join([line.text for line in lines]), moved)
+            return AppliedLines(b"".join([line.text for line in lines]), updated)
         best = _best_of(db, ledger.job, batch_run, lines)
-        _move(db, ledger.job, batch_run, kind, offset, best)
+        _update_rows(db, ledger.job, batch_run, kind, offset, best)
         ledger.update_shared_rows(line.row for line in best.lines)
     text = b"".join([line.text for line in best.lines])
-    return Applied(text, len(best.lines), best.repeated, best.foreign)
+    return AppliedLines(text, len(best.lines), best.repeated, best.unknown_ids)
 
 
 def restore_better_answers(ledger: Ledger, batch_run: int) -> None:
     """Bring back the older answer of each row for which a new batch run did worse."""
     job = ledger.job
     with ledger.database.transaction() as db:
-        has_moved = False
+        has_changed = False
         while worse := db.execute(_WORSE_THAN_BEFORE, (job, batch_run)).fetchall():
             now = time.time()
             to_history = f"{TO_HISTORY} AND row = ?"
             db.executemany(to_history, [(now, job, row) for row, _ in worse])
             db.executemany(FROM_HISTORY, [(older, job, row) for row, older in worse])
             db.executemany("DELETE FROM history WHERE rowid = ?", [(old,) for _, old in worse])
-            has_moved = True
-        if has_moved:
+            has_changed = True
+        if has_changed:
             ledger.update_shared_rows()
 
 
@@ -232,7 +232,7 @@ class _Best:
     lines: list[RowLine] = field(default_factory=list[RowLine])
     replaced: list[int] = field(default_factory=list[int])
     repeated: int = 0
-    foreign: int = 0
+    unknown_ids: int = 0
 
 
 def _best_of(db: sqlite3.Connection, job: int, batch_run: int, lines: Sequence[RowLine]) -> _Best:
@@ -241,7 +241,7 @@ def _best_of(db: sqlite3.Connection, job: int, batch_run: int, lines: Sequence[R
     for line in lines:
         custom_id, outcome, answered_by = known.get(line.row, ("", "", None))
         if custom_id != line.outcome.custom_id:
-            best.foreign += 1
+            best.unknown_ids += 1
         elif _replaces(line.outcome.outcome, batch_run, outcome, answered_by):
             if outcome != "pending":
                 best.replaced.append(line.row)
@@ -252,26 +252,26 @@ def _best_of(db: sqlite3.Connection, job: int, batch_run: int, lines: Sequence[R
     return best
 
 
-def _move(
+def _update_rows(
     db: sqlite3.Connection, job: int, batch_run: int, kind: str, offset: int, best: _Best
 ) -> None:
     now = time.time()
     to_history = f"{TO_HISTORY} AND row = ?"
-    moves: list[tuple[Any, ...]] = []
+    updates: list[tuple[Any, ...]] = []
     for line, begin in _with_offsets(best.lines, offset):
         new, size = line.outcome, len(line.text)
         values = (new.outcome, new.cause, new.message, new.input_tokens, new.output_tokens)
-        moves.append((*values, new.cached_tokens, batch_run, kind, begin, size, job, line.row))
+        updates.append((*values, new.cached_tokens, batch_run, kind, begin, size, job, line.row))
     if len({line.row for line in best.lines}) == len(best.lines):
         db.executemany(to_history, [(now, job, row) for row in best.replaced])
-        db.executemany(_MOVE, moves)
+        db.executemany(_UPDATE, updates)
         return
     for values in moves:  # one by one: a row may occur twice
         db.execute(to_history, (now, job, values[-1]))
-        db.execute(_MOVE, values)
+        db.execute(_UPDATE, values)
 
 
-def _move_first(
+def _update_pending(
     db: sqlite3.Connection,
     job: int,
     batch_run: int,
@@ -294,15 +294,15 @@ def _move_first(
             cached.append((new.cached_tokens, *values, line.row, new.custom_id))
         else:
             good.append((*values, line.row, new.custom_id))
-    moved = 0
-    for columns, moves in (
+    updated = 0
+    for columns, updates in (
         ("", good),
         ("cached_tokens = ?,", cached),
         ("cause = ?, message = ?, cached_tokens = ?,", bad),
     ):
-        move = _MOVE_PENDING.format(columns=columns, job=job, batch_run=batch_run, kind=kind)
-        moved += db.executemany(move, moves).rowcount if moves else 0
-    return moved
+        update = _UPDATE_PENDING.format(columns=columns, job=job, batch_run=batch_run, kind=kind)
+        updated += db.executemany(update, updates).rowcount if updates else 0
+    return updated
 
 
 def _known_outcomes(

@@ -82,7 +82,7 @@ class Approval:
         if self.decision is None or self.decided_at is None:
             return None
         since, seconds = (
-            (self.decided_at, ANSWER_SECONDS)
+            (self.decided_at, DECISION_SECONDS)
             if self.used_at is None
             else (self.used_at, USE_SECONDS)
         )
@@ -122,7 +122,7 @@ class Approvals:
                 question.window,
                 question.asked_at,
                 USE_SECONDS,
-                ANSWER_SECONDS,
+                DECISION_SECONDS,
             ),
         )
 

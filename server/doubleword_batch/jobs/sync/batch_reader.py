@@ -27,8 +27,8 @@ from doubleword_batch.jobs.store.apply_results import (
 )
 from doubleword_batch.jobs.store.records import BatchRun
 from doubleword_batch.jobs.sync.causes import UNREADABLE
-from doubleword_batch.jobs.sync.parse import read_lines
-from doubleword_batch.jobs.sync.row_lookup import NO_SUCH_LIST, OPEN, TWINS, RowLookup
+from doubleword_batch.jobs.sync.parse import parse_lines
+from doubleword_batch.jobs.sync.row_lookup import NO_INPUT_FILE, NO_SUCH_LIST, SHARED_IDS, RowLookup
 from doubleword_batch.jobs.sync.schema_check import SchemaCheck
 from doubleword_batch.jobs.sync.stored_lines import append_lines, stored_lines_path
 from doubleword_batch.progress import Progress
@@ -44,8 +44,12 @@ _LONGEST_WAIT_SECONDS = 600.0
 """How long to wait for lines that a batch counts, from when the last ones came."""
 _OutcomeAndText = tuple[LineOutcome, bytes]
 _NOTES = {
-    TWINS: "several requests share a custom_id: their answers are taken in the order of the lines",
-    OPEN: "the input file is gone: the rows are those that have a result line, by custom_id",
+    SHARED_IDS: (
+        "several requests share a custom_id: their answers are taken in the order of the lines"
+    ),
+    NO_INPUT_FILE: (
+        "the input file is gone: the rows are those that have a result line, by custom_id"
+    ),
 }
 
 
@@ -58,12 +62,12 @@ class CollectSummary:
     """
 
     lines: int = 0
-    moved: int = 0
+    updated: int = 0
     repeated: int = 0
-    foreign: int = 0
+    unknown_ids: int = 0
     unreadable: int = 0
     gone: set[str] = field(default_factory=set[str])
-    listed: int = 0
+    from_list: int = 0
     waiting: int = 0
     notes: set[str] = field(default_factory=set[str])
 
@@ -73,7 +77,7 @@ class CollectSummary:
             (self.foreign, "lines with a custom_id that is not in this job were ignored"),
             (self.unreadable, "lines that are not result lines were ignored"),
             (len(self.gone), "result files are gone at the provider: what was read before is kept"),
-            (self.listed, "answers were taken from the provider's lists of results"),
+            (self.from_list, "answers were taken from the provider's lists of results"),
         )
         return [*sorted(self.notes), *(f"{count} {words}" for count, words in named if count)]
 
@@ -93,7 +97,7 @@ class _Group:
 
     received: int = 0
     unreadable: int = 0
-    foreign: int = 0
+    unknown_ids: int = 0
     outcomes: list[_OutcomeAndText] = field(default_factory=list[_OutcomeAndText])
     lines: list[RowLine] = field(default_factory=list[RowLine])
 
@@ -121,8 +125,8 @@ class BatchReader:
         self._check = check
         self._collected = collected
         self._progress = progress
-        self._names = RowLookup(job, part_number)
-        self._foreign = self._unreadable = self._readable = self._moved = 0
+        self._row_lookup = RowLookup(job, part_number)
+        self._unknown_ids = self._unreadable = self._readable = self._updated = 0
         self._odd = b""
         self._is_gone = False
 
@@ -146,8 +150,8 @@ class BatchReader:
             gives_up: whether a person ends the wait.
         """
         run, ws = self.batch_run, self._job.workspace
-        has_rows = self._names.kind != OPEN
-        if self._is_gone or not self.is_short(rows, has_pending=has_pending):
+        has_rows = self._row_lookup.kind != NO_INPUT_FILE
+        if self._is_gone or not self.lacks_lines(rows, has_pending=has_pending):
             return False
         if has_rows and not has_pending:
             return False
@@ -169,7 +173,7 @@ class BatchReader:
         )
         return True
 
-    def ending(self, rows: int, *, gives_up: bool) -> tuple[str, str]:
+    def closing_outcome(self, rows: int, *, closes_waiting: bool) -> tuple[str, str]:
         """Outcome and cause of the rows for which there is no line.
 
         Args:
@@ -179,7 +183,8 @@ class BatchReader:
         """
         outcome, cause = outcome_without_line(self.batch_run)
         is_paid = rows < self.batch_run.completed and not self._is_gone
-        return outcome, UNREADABLE if outcome == "missing" and (is_paid or gives_up) else cause
+        is_unread = outcome == "missing" and (is_paid or closes_waiting)
+        return outcome, UNREADABLE if is_unread else cause
 
     @property
     def is_unreadable(self) -> bool:
@@ -252,7 +257,7 @@ class BatchReader:
             self._collected.notes.add(_NOTES[self._names.kind])
         if self._names.kind == TWINS:  # the order of lines counts, from the first line on
             reset_cursors(self._ledger, run.id)
-            self._names.begin()
+            self._row_lookup.begin()
             if await self._read_list():
                 return
         has_no_failure = not run.is_terminal and run.total > 0 and run.failed == 0
@@ -266,7 +271,7 @@ class BatchReader:
         """Have both files read from the first line again, and count what is odd in them again."""
         self._collected.foreign -= self._foreign
         self._collected.unreadable -= self._unreadable
-        self._foreign = self._unreadable = 0
+        self._unknown_ids = self._unreadable = 0
         self._odd = b""
         reset_cursors(self._ledger, self.batch_run.id)
 
@@ -279,16 +284,20 @@ class BatchReader:
         Raises:
             ApiError, TransportError: the provider could not be asked; no row becomes missing.
         """
-        if is_short or self._collected.gone or outcome_without_line(self.batch_run)[0] == "missing":
+        if (
+            lacks_lines
+            or self._collected.gone
+            or outcome_without_line(self.batch_run)[0] == "missing"
+        ):
             await self._read_list()
 
     async def _read_list(self) -> bool:
         """Read the list of results from its start; False if there is none."""
         if not self._job.profile.results:
             return False
-        before = self._collected.moved
+        before = self._collected.updated
         reset_cursors(self._ledger, self.batch_run.id, _LIST)
-        self._names.begin()
+        self._row_lookup.begin()
         try:
             await self._read(_LIST, self.batch_run.batch_id)
         except NO_SUCH_LIST:
@@ -298,7 +307,7 @@ class BatchReader:
             if self.batch_run.status != "cancelled":
                 raise
             return False
-        self._collected.listed += self._collected.moved - before
+        self._collected.from_list += self._collected.updated - before
         return True
 
     async def _read(self, kind: str, file_id: str) -> None:
@@ -351,10 +360,10 @@ class BatchReader:
         data = b"".join(buffer)
         buffer.clear()
         failpoint("collect.received")
-        moved = await to_thread.run_sync(self._commit_now, kind, cursor, data)
+        committed = await to_thread.run_sync(self._commit_now, kind, cursor, data)
         failpoint("collect.committed")
         self._progress(self._collected.lines, self._job.rows, "result lines read")
-        return moved
+        return committed
 
     def _commit_now(self, kind: str, cursor: Cursor, data: bytes) -> Cursor:
         """Append the lines that count to our copy and move their rows, in one step."""
@@ -364,7 +373,7 @@ class BatchReader:
             self._job.reloaded()  # raises if the job was deleted
             if self._cursor(kind) != cursor:
                 raise _CursorMovedError
-            self._name(group)
+            self._find_rows(group)
             applied = apply_lines(self._ledger, run, kind, cursor.size_bytes, group.lines)
             path = stored_lines_path(self._job, run, kind)
             append_lines(path, cursor.size_bytes, applied.text)
@@ -378,16 +387,16 @@ class BatchReader:
             self._unreadable += group.unreadable
             self._readable += len(group.outcomes)
             self._collected.lines += group.received
-            self._collected.moved += applied.moved
+            self._collected.updated += applied.updated
             self._collected.repeated += applied.repeated
-            self._collected.foreign += foreign
+            self._collected.unknown_ids += unknown_ids
             self._collected.unreadable += group.unreadable
         return now
 
     def _group(self, data: bytes) -> _Group:
         group = _Group()
         lines = list(io.BytesIO(data))
-        outcomes = read_lines(lines, self._check)
+        outcomes = parse_lines(lines, self._check)
         group.received = len(lines)
         if all(outcomes):  # nearly always
             group.outcomes = list(zip(cast("list[LineOutcome]", outcomes), lines, strict=True))
@@ -396,7 +405,7 @@ class BatchReader:
             if outcome is not None:
                 group.outcomes.append((outcome, text))
             elif text.strip():
-                inside = self._joined(text)
+                inside = self._inner_lines(text)
                 if not inside:
                     group.unreadable += 1
                     self._odd = (self._odd + text)[:_ODD_BYTES]
@@ -406,18 +415,18 @@ class BatchReader:
     def _joined(self, text: bytes) -> list[_OutcomeAndText]:
         """The result lines inside a line that is not a result line, such as `data: {...}`."""
         lines = [line for line in io.BytesIO(ObjectLines().lines_of(text)) if line.endswith(b"\n")]
-        outcomes = zip(read_lines(lines, self._check), lines, strict=True)
+        outcomes = zip(parse_lines(lines, self._check), lines, strict=True)
         return [(outcome, line) for outcome, line in outcomes if outcome is not None]
 
     def _name(self, group: _Group) -> None:
         """Find out which rows the lines of a group are for."""
         lines = group.lines
-        rows = self._names.rows_of([outcome.custom_id for outcome, _ in group.outcomes])
+        rows = self._row_lookup.rows_of([outcome.custom_id for outcome, _ in group.outcomes])
         for (outcome, text), row in zip(group.outcomes, rows, strict=True):
             if outcome.outcome == "pending":  # a row of the list of results that has not run
                 continue
             if row is None:
-                group.foreign += 1
+                group.unknown_ids += 1
             else:
                 lines.append(RowLine(row, outcome, text))
 

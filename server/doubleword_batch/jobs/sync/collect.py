@@ -29,7 +29,7 @@ Ending = tuple[BatchReader, str, str]
 
 
 async def collect(
-    job: StoredJob, *, progress: Progress = no_progress, gives_up: bool = False
+    job: StoredJob, *, progress: Progress = no_progress, closes_waiting: bool = False
 ) -> CollectSummary:
     """Read new results.
 
@@ -64,7 +64,7 @@ async def collect(
                 (await run_concurrently(job.profile, runs_by_part, read)).results_or_raise()
         finally:
             if ended:
-                await _close(job, ended, collected, gives_up=gives_up)
+                await _close(job, ended, collected, closes_waiting=closes_waiting)
     return collected
 
 
@@ -112,12 +112,12 @@ class _Known:
 
 
 async def _close(
-    job: StoredJob, ended: list[BatchReader], collected: CollectSummary, *, gives_up: bool
+    job: StoredJob, ended: list[BatchReader], collected: CollectSummary, *, closes_waiting: bool
 ) -> None:
     known = _Known(job)
     await _read_what_lacks(ended, known, collected)
     unreadable: list[BatchReader] = []
-    endings: list[Ending] = []
+    closings: list[Closing] = []
     for reader in ended:
         given = known.rows.get(reader.batch_run.id, 0)
         if reader.is_unreadable and not given:
@@ -132,8 +132,8 @@ async def _close(
     if unreadable:
         await known.count()
     for reader in unreadable:
-        if known.awaits(reader) or gives_up:
-            tell = partial(reader.report_unreadable, may_raise=not (known.rows or gives_up))
+        if known.awaits(reader) or closes_waiting:
+            tell = partial(reader.report_unreadable, may_raise=not (known.rows or closes_waiting))
             await to_thread.run_sync(tell)
 
 
@@ -144,32 +144,32 @@ async def _read_what_lacks(
     await known.count()
     for reader in ended:
         given = known.rows.get(reader.batch_run.id, 0)
-        is_short = reader.is_short(given, has_pending=known.awaits(reader))
-        if is_short:
+        lacks_lines = reader.lacks_lines(given, has_pending=known.awaits(reader))
+        if lacks_lines:
             reader.reset_cursors()
             await reader.read_both()
             await known.count()
         if reader.part_number in known.pending:
-            before = collected.moved
-            await reader.read_list(is_short=is_short)
-            if collected.moved != before:
+            before = collected.updated
+            await reader.read_list(lacks_lines=lacks_lines)
+            if collected.updated != before:
                 await known.count()
     failpoint("collect.close")
 
 
-def _close_rows(job: StoredJob, endings: list[Ending]) -> None:
+def _close_rows(job: StoredJob, closings: list[Closing]) -> None:
     with job.store.transaction():
         newest = {run.part: run.id for run in job.reloaded().batch_runs()}
         job.ledger.close_rows(
             (reader.part_number, outcome, cause, reader.batch_run.id)
-            for reader, outcome, cause in endings
+            for reader, outcome, cause in closings
             if newest[reader.batch_run.part] == reader.batch_run.id
         )
 
 
-def _close_now(job: StoredJob, endings: list[Ending]) -> None:
+def _close_now(job: StoredJob, closings: list[Closing]) -> None:
     with job.store.transaction():
-        _close_rows(job, endings)
-        for reader, _, _ in endings:
+        _close_rows(job, closings)
+        for reader, _, _ in closings:
             restore_better_answers(job.ledger, reader.batch_run.id)
             job.store.mark_collected(reader.batch_run)

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 import anyio
 
-from doubleword_batch.api.retry_policy import Find, IncompleteListError, may_have_happened
+from doubleword_batch.api.retry_policy import FindCreated, IncompleteListError, may_have_happened
 from doubleword_batch.backoff import RetryBudget, RetryClock, without_jitter
 from doubleword_batch.errors import (
     AuthError,
@@ -57,8 +57,8 @@ class RemoteWrite(Generic[_T]):
     """
 
     write: Write
-    send: Callable[[Find[_T]], Awaitable[_T]]
-    find_at_provider: Find[_T]
+    send: Callable[[FindCreated[_T]], Awaitable[_T]]
+    find_at_provider: FindCreated[_T]
     get_by_id: Callable[[str], Awaitable[_T]]
     record_result: Callable[[_T], None]
     accepts_existing: Callable[[_T], bool] | None = None
@@ -89,12 +89,12 @@ async def write_once(ws: Workspace, remote: RemoteWrite[_T]) -> tuple[_T, bool]:
             in_doubt = ws.in_doubt_seconds - ws.journal.seconds_since(write)
         is_seen = blind is None or (remote.is_free and isinstance(blind, IncompleteListError))
         if in_doubt <= 0 and is_seen and ws.journal.mark_sending(write):
-            answer = await _sent(ws, remote)
-            if not isinstance(answer, DoublewordBatchError):
-                return recorded(ws, remote, answer), True
+            reply = await _sent(ws, remote)
+            if not isinstance(reply, DoublewordBatchError):
+                return recorded(ws, remote, reply), True
             if lost is None:
                 search = _search(ws)
-            lost = answer
+            lost = reply
             continue
         pause = search.next_pause()
         if pause is None:
@@ -148,7 +148,7 @@ def recorded(ws: Workspace, remote: RemoteWrite[_T], found: _T) -> _T:
     """Record the object that a write has made, and return it."""
     try:
         with ws.store.transaction():
-            ws.journal.record_answer(remote.write, found.id)
+            ws.journal.mark_answered(remote.write, found.id)
             remote.record_result(found)
     except ProtocolError:  # it is useless but was made, so it is not sent again
         ws.journal.record_answer(remote.write, found.id)
@@ -165,24 +165,24 @@ async def _sent(ws: Workspace, remote: RemoteWrite[_T]) -> _T | DoublewordBatchE
     """
     kind = remote.write.kind
     failpoint(f"{kind}.send")
-    answer: _T | DoublewordBatchError = TransportError("It was cut off.", may_have_happened=True)
+    reply: _T | DoublewordBatchError = TransportError("It was cut off.", may_have_happened=True)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_heartbeat, ws, remote.write)
         try:
-            answer = await remote.send(partial(_acceptable, remote))
+            reply = await remote.send(partial(_acceptable, remote))
         except DoublewordBatchError as error:
-            answer = error
+            reply = error
         tasks.cancel_scope.cancel()
-    if not isinstance(answer, DoublewordBatchError):
+    if not isinstance(reply, DoublewordBatchError):
         failpoint(f"{kind}.answered")
-        return answer
-    if may_have_happened(answer):
+        return reply
+    if may_have_happened(reply):
         ws.journal.mark_in_flight(remote.write)
-        return answer
-    made = await _made_all_the_same(remote, answer)
+        return reply
+    made = await _made_all_the_same(remote, reply)
     if made is None:
         ws.journal.mark_refused(remote.write)
-        raise answer
+        raise reply
     return made
 
 

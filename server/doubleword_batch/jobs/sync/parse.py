@@ -126,7 +126,7 @@ def plain_line(line: bytes) -> _PlainLine | None:
 # From a line to an outcome
 
 
-def read_line(line: bytes, check: Check | None = None) -> LineOutcome | None:
+def parse_line(line: bytes, check: Check | None = None) -> LineOutcome | None:
     """Read one line of an output or error file, or of `/results`.
 
     Args:
@@ -156,7 +156,7 @@ def read_lines(lines: Sequence[bytes], check: SchemaCheck | None) -> list[LineOu
     """
     if check is None:
         try:
-            return [read_line(line) for line in lines]
+            return [parse_line(line) for line in lines]
         except Exception:  # noqa: BLE001  # it is logged, and the others are read
             return [_read(line, None) for line in lines]
     outcomes: list[LineOutcome | None] = []
@@ -175,7 +175,7 @@ def read_lines(lines: Sequence[bytes], check: SchemaCheck | None) -> list[LineOu
 
 def _read(line: bytes, check: Check | None) -> LineOutcome | None:
     try:
-        return read_line(line, check)
+        return parse_line(line, check)
     except Exception:  # noqa: BLE001  # it is logged
         _log.exception("A result line could not be read")
         return _kept(line)

@@ -205,7 +205,7 @@ def _fingerprint(job: StoredJob, part: Part) -> str:
 
 
 async def _send_batch(
-    job: StoredJob, part: Part, window: str, metadata: dict[str, str], find: Find[Batch]
+    job: StoredJob, part: Part, window: str, metadata: dict[str, str], find: FindCreated[Batch]
 ) -> Batch:
     try:
         return await job.client.batches.create(

@@ -18,7 +18,7 @@ from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.records import Entry, Part
 from doubleword_batch.requests import read_head, requests_of_rows, row_of
 
-TWINS, OPEN = "twins", "open"
+SHARED_IDS, NO_INPUT_FILE = "twins", "open"
 NO_SUCH_LIST = (NotFoundError, RejectedError, ForbiddenError, ProtocolError)
 """The statuses with which a server answers if it has no list of a batch's results."""
 
@@ -68,7 +68,7 @@ class RowLookup:
         part_number: number of the part that the batch runs.
 
     Attributes:
-        kind: `twins`, `open`, or "" for a job whose custom_ids are as they should be.
+        kind: `by_shared_id`, `open`, or "" for a job whose custom_ids are as they should be.
     """
 
     def __init__(self, job: StoredJob, part_number: int) -> None:
@@ -76,7 +76,7 @@ class RowLookup:
         self._part_number = part_number
         self._is_adopted = job.source is None
         self.kind: str = msgspec.json.decode(job.spec).get("rows", "") if self._is_adopted else ""
-        self._twins: dict[str, list[int]] | None = None
+        self._rows_by_shared_id: dict[str, list[int]] | None = None
         self._turns: Counter[str] = Counter()
 
     def begin(self) -> None:
@@ -87,33 +87,40 @@ class RowLookup:
         """The row of each line with these custom_ids, in order; None if there is no such row."""
         if not self._is_adopted:
             return list(map(row_of, custom_ids))
-        if self._twins is None:
-            is_needed = self.kind == TWINS
-            self._twins = (
+        if self._rows_by_shared_id is None:
+            is_needed = self.kind == SHARED_IDS
+            self._rows_by_shared_id = (
                 self._job.ledger.rows_by_shared_custom_id(self._part_number) if is_needed else {}
             )
         known: dict[str, int] = {}
         for start in range(0, len(custom_ids), _AT_ONCE):
             known |= self._job.ledger.rows_of_adopted(custom_ids[start : start + _AT_ONCE])
-        if self.kind == OPEN:
-            known |= self._open_rows([name for name in custom_ids if name not in known])
-        twins = self._twins
-        return [self._next_twin(name, twins) or known.get(name) for name in custom_ids]
+        if self.kind == NO_INPUT_FILE:
+            known |= self._add_rows(
+                [custom_id for custom_id in custom_ids if custom_id not in known]
+            )
+        by_shared_id = self._rows_by_shared_id
+        return [
+            self._next_row_of(custom_id, by_shared_id) or known.get(custom_id)
+            for custom_id in custom_ids
+        ]
 
-    def _next_twin(self, name: str, twins: dict[str, list[int]]) -> int | None:
-        rows = twins.get(name)
+    def _next_row_of(self, custom_id: str, by_shared_id: dict[str, list[int]]) -> int | None:
+        rows = by_shared_id.get(custom_id)
         if rows is None:
             return None
-        turn = self._turns[name]
-        self._turns[name] += 1
+        turn = self._turns[custom_id]
+        self._turns[custom_id] += 1
         return rows[min(turn, len(rows) - 1)]
 
     def _open_rows(self, names: Sequence[str]) -> dict[str, int]:
         """Add a new row for each of these custom_ids; the caller holds the store's write lock."""
         last = self._job.ledger.last_row()
-        rows = {name: last + n for n, name in enumerate(dict.fromkeys(names), start=1)}
+        rows = {
+            custom_id: last + n for n, custom_id in enumerate(dict.fromkeys(custom_ids), start=1)
+        }
         if rows:
-            opened = [(row, name, self._part_number) for name, row in rows.items()]
-            self._job.ledger.add_adopted_rows(opened)
+            added = [(row, custom_id, self._part_number) for custom_id, row in rows.items()]
+            self._job.ledger.add_adopted_rows(added)
             self._job.store.set_job(self._job.id, rows=last + len(rows))
         return rows

@@ -39,7 +39,7 @@ _CELL_CHARACTERS = 300
 _PRICED_ROWS = 1_000
 _MOST_DIGITS = 7
 _DEFAULT_PERCENT = 95
-_NO_WAYS = WindowCosts([], None, "")
+_NO_WINDOW_COSTS = WindowCosts([], None, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +194,7 @@ class PromptPreview:
     output_tokens: int
     cost: Cost
     priced_rows: int = 0
-    ways: WindowCosts = _NO_WAYS
+    window_costs: WindowCosts = _NO_WINDOW_COSTS
     cascade: CascadePreview | None = None
 
 
@@ -283,7 +283,7 @@ def preview_prompt(ws: Workspace, source: SourcePreview, written: DraftTexts) ->
         output_tokens=round(answered / rows),
         cost=price_tokens(ws, written.model, window, read, answered),
         priced_rows=priced,
-        ways=compare_windows_of(ws, work),
+        window_costs=compare_windows_of(ws, work),
         cascade=_cascade(ws, written, schema, params, work, window, source.total),
     )
 

@@ -75,7 +75,7 @@ class JobSummary:
     eta_seconds: int | None
     cost: Cost | None
     estimate: Cost
-    ways: WindowCosts | None
+    window_costs: WindowCosts | None
     cascade: Cascade | None
     cascade_result: CascadeResult | None
     input_tokens: int
@@ -222,7 +222,7 @@ def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
         estimate=Cost(job.cost_usd, "as estimated when it was submitted")
         if job.cost_usd is not None
         else with_cascade(job, job.window, estimate_cost(job, job.window)),
-        ways=None if runs else compare_windows(job),
+        window_costs=None if runs else compare_windows(job),
         cascade=cascade_of(job),
         cascade_result=figures.cascade if runs else None,
         input_tokens=figures.tokens[0],

@@ -55,7 +55,7 @@ class FileRoutes:
             )
             stored = await self.database.write(
                 files.add_input_file,
-                upload.read_lines(received.file.file, rules),
+                upload.parse_request_lines(received.file.file, rules),
                 filename=received.filename,
                 size_bytes=received.size_bytes,
                 now=int(time.time()),

@@ -141,7 +141,7 @@ _line_decoder = msgspec.json.Decoder(_Line)
 _body_decoder = msgspec.json.Decoder(_Body)
 
 
-def read_lines(file: BinaryIO, rules: InputRules) -> Iterator[InputLine]:
+def parse_request_lines(file: BinaryIO, rules: InputRules) -> Iterator[InputLine]:
     """Yield the lines of `file`, checked; 400 or 403 for the first that is not acceptable.
 
     Blank lines are skipped and do not count in the line numbers of errors.
