@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from doubleword_batch.api.download import ContentRead, Sink, read_lines
+from doubleword_batch.api.download import ContentRead, Sink, download_lines
 from doubleword_batch.api.request import ApiRequest, checked_id
 from doubleword_batch.api.retry_policy import FindCreated, IncompleteListError
 from doubleword_batch.api.transport import Transport

@@ -292,7 +292,7 @@ class Transport:
         reply = read_error_reply(response.status_code, response.headers, text, self.redact)
         if _is_html(response):
             raise html_error(request, reply)
-        if self._stands_in and _is_missing_model(request, reply):
+        if self._is_local_server and _is_missing_model(request, reply):
             await response.aclose()
             raise _model_not_local_error(request, reply, await self._models())
         key_check = None

@@ -278,9 +278,9 @@ def _publish(
     """Give the job its name and its folder, as one step: from here on it exists."""
     first = plan.source.paths[0]
     with ws.store.transaction():
-        twin = _same_job(ws, fingerprint)
-        if twin is not None:  # known only after the build, or built by another process
-            return twin
+        existing = _same_job(ws, fingerprint)
+        if existing is not None:  # known only after the build, or built by another process
+            return existing
         _refuse_taken_name(ws, plan.name)
         name = plan.name or _free_name(ws, plan.name_stem, fingerprint)
         folder = ws.store.job_folder(name)

@@ -80,7 +80,7 @@ async def _cancel_batch(job: StoredJob, part: Part, run: BatchRun) -> None:
     await write_once(job.workspace, remote)
 
 
-async def _give_up_unreadable(job: StoredJob) -> int:
+async def _close_waiting(job: StoredJob) -> int:
     """Close the rows that wait only because their files cannot be read; return how many."""
     met = any(stored_lines_path(job, run.id, UNREADABLE).exists() for run in job.batch_runs())
     if not (met and job.has_ended() and job.ledger.sums().get("pending")):
@@ -116,9 +116,9 @@ def _nothing_runs(
         finished=counts.completed + counts.failed,
         note="No batch was running, and no further round of its cascade will be sent."
         if stops_cascade
-        else f"Nothing was running. {_rows(given_up)} given up, since the files cannot be read; a "
+        else f"Nothing was running. {_rows(closed)} given up, since the files cannot be read; a "
         "later fetch tries again, and a retry for the cause unreadable pays again."
-        if given_up
+        if closed
         else f"No batch was running. {_counted(never_sent)} will not be sent; a retry can do that."
         if never_sent
         else f"Nothing was running: it was {status} already."

@@ -385,7 +385,7 @@ class _EarlierJob:
             line = self._line(entry) if entry.outcome == "ok" else None
             found.append((row, entry, line or b""))
         # A copy that has been damaged since is not an answer.
-        outcomes = read_lines([line for *_, line in found], None)
+        outcomes = parse_lines([line for *_, line in found], None)
         for (row, entry, line), outcome in zip(found, outcomes, strict=True):
             is_good = outcome is not None and outcome.outcome == "ok"
             yield row, entry, line if is_good else None

@@ -284,11 +284,8 @@ class BatchReader:
         Raises:
             ApiError, TransportError: the provider could not be asked; no row becomes missing.
         """
-        if (
-            lacks_lines
-            or self._collected.gone
-            or outcome_without_line(self.batch_run)[0] == "missing"
-        ):
+        is_missing = outcome_without_line(self.batch_run)[0] == "missing"
+        if lacks_lines or self._collected.gone or is_missing:
             await self._read_list()
 
     async def _read_list(self) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TypeVar
 
-from doubleword_batch.api.retry_policy import Find, IncompleteListError
+from doubleword_batch.api.retry_policy import FindCreated, IncompleteListError
 from doubleword_batch.atomic_files import rename
 from doubleword_batch.errors import (
     DoublewordBatchError,
