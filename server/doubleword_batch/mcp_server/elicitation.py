@@ -67,10 +67,10 @@ class _StoredKeyCodec:
 
 def request_state_security(home: Path) -> RequestStateSecurity:
     """How a question's state is sealed: any server on this state directory can open it."""
-    return RequestStateSecurity(codec=_StoredKeyCodec(home), ttl=_ANSWER_SECONDS)
+    return RequestStateSecurity(codec=_StoredKeyCodec(home), ttl=_DECISION_SECONDS)
 
 
-async def record_answer(context: Ctx) -> None:
+async def record_decision(context: Ctx) -> None:
     """Record the answer that came with the call, if there is one."""
     answer = (context.input_responses or {}).get(_QUESTION)
     question = context.request_state

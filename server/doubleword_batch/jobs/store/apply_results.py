@@ -149,7 +149,7 @@ def reset_cursors(ledger: Ledger, batch_run: int, kind: str | None = None) -> No
 
 def apply_lines(
     ledger: Ledger, batch_run: int, kind: str, offset: int, lines: Sequence[RowLine]
-) -> Applied:
+) -> AppliedLines:
     """Give rows the outcome of lines that are better than what was known.
 
     Args:
@@ -266,7 +266,7 @@ def _update_rows(
         db.executemany(to_history, [(now, job, row) for row in best.replaced])
         db.executemany(_UPDATE, updates)
         return
-    for values in moves:  # one by one: a row may occur twice
+    for values in updates:  # one by one: a row may occur twice
         db.execute(to_history, (now, job, values[-1]))
         db.execute(_UPDATE, values)
 

@@ -14,7 +14,7 @@ DecidedBy = Literal["host", "console", "terminal"]
 QUESTION_SECONDS = 24 * 3600.0
 """After this time a question is no longer shown or answered."""
 
-ANSWER_SECONDS = 3600.0
+DECISION_SECONDS = 3600.0
 """How long an answer can wait to be used; after that the person is asked again."""
 
 USE_SECONDS = 24 * 3600.0

@@ -146,7 +146,7 @@ class Journal:
         """Record that its sender has stopped waiting; it may have happened all the same."""
         self.store.change("writes", write.id, refused_at=self.now())
 
-    def record_answer(self, write: Write, remote_id: str) -> None:
+    def mark_answered(self, write: Write, remote_id: str) -> None:
         """Record that the write happened, and the id of the object it made or changed."""
         self.store.change("writes", write.id, answered_at=self.now(), remote_id=remote_id)
 

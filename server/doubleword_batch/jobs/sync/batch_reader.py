@@ -74,7 +74,7 @@ class CollectSummary:
     def warnings(self) -> list[str]:
         """Warnings for people; nothing of this made the ledger worse."""
         named = (
-            (self.foreign, "lines with a custom_id that is not in this job were ignored"),
+            (self.unknown_ids, "lines with a custom_id that is not in this job were ignored"),
             (self.unreadable, "lines that are not result lines were ignored"),
             (len(self.gone), "result files are gone at the provider: what was read before is kept"),
             (self.from_list, "answers were taken from the provider's lists of results"),
@@ -130,7 +130,7 @@ class BatchReader:
         self._odd = b""
         self._is_gone = False
 
-    def is_short(self, rows: int, *, has_pending: bool) -> bool:
+    def lacks_lines(self, rows: int, *, has_pending: bool) -> bool:
         """Whether we have fewer lines of the batch than it counts.
 
         Args:
@@ -141,13 +141,13 @@ class BatchReader:
         counted = run.completed + run.failed
         return rows < counted if counted else run.status == "completed" and has_pending
 
-    def waits(self, rows: int, *, has_pending: bool, gives_up: bool) -> bool:
+    def waits_for_lines(self, rows: int, *, has_pending: bool, closes_waiting: bool) -> bool:
         """Whether lines that may still come are missing; if so, add a note for people.
 
         Args:
             rows: number of rows with a line from the batch.
             has_pending: whether its part has rows without an outcome.
-            gives_up: whether a person ends the wait.
+            closes_waiting: whether a person ends the wait.
         """
         run, ws = self.batch_run, self._job.workspace
         has_rows = self._row_lookup.kind != NO_INPUT_FILE
@@ -158,8 +158,8 @@ class BatchReader:
         now = ws.now()
         with ws.store.transaction():
             self._job.reloaded()  # raises if the job was deleted
-            since = ws.store.incomplete_since(run, now, has_news=self._moved > 0)
-        if has_rows and (gives_up or now - since >= _LONGEST_WAIT_SECONDS):
+            since = ws.store.incomplete_since(run, now, has_news=self._updated > 0)
+        if has_rows and (closes_waiting or now - since >= _LONGEST_WAIT_SECONDS):
             return False
         append_lines(stored_lines_path(self._job, run.id, _UNREADABLE), 0, self._odd or b"\n")
         counted = run.completed + run.failed
@@ -179,7 +179,7 @@ class BatchReader:
         Args:
             rows: number of rows with a line; if the batch counts more answers, some of the rows
                 without one were paid for.
-            gives_up: whether a person has ended the wait for them.
+            closes_waiting: whether a person has ended the wait for them.
         """
         outcome, cause = outcome_without_line(self.batch_run)
         is_paid = rows < self.batch_run.completed and not self._is_gone
@@ -253,9 +253,9 @@ class BatchReader:
             StoreError: it could not be stored; the same holds.
         """
         run = self.batch_run
-        if self._names.kind:
-            self._collected.notes.add(_NOTES[self._names.kind])
-        if self._names.kind == TWINS:  # the order of lines counts, from the first line on
+        if self._row_lookup.kind:
+            self._collected.notes.add(_NOTES[self._row_lookup.kind])
+        if self._row_lookup.kind == SHARED_IDS:  # the order of lines counts, from the first line on
             reset_cursors(self._ledger, run.id)
             self._row_lookup.begin()
             if await self._read_list():
@@ -269,17 +269,17 @@ class BatchReader:
 
     def reset_cursors(self) -> None:
         """Have both files read from the first line again, and count what is odd in them again."""
-        self._collected.foreign -= self._foreign
+        self._collected.unknown_ids -= self._unknown_ids
         self._collected.unreadable -= self._unreadable
         self._unknown_ids = self._unreadable = 0
         self._odd = b""
         reset_cursors(self._ledger, self.batch_run.id)
 
-    async def read_list(self, *, is_short: bool) -> None:
+    async def read_list(self, *, lacks_lines: bool) -> None:
         """Look in the provider's list of the batch's results for lines that the files lack.
 
         Args:
-            is_short: whether there are fewer lines than finished requests.
+            lacks_lines: whether there are fewer lines than finished requests.
 
         Raises:
             ApiError, TransportError: the provider could not be asked; no row becomes missing.
@@ -378,9 +378,9 @@ class BatchReader:
             now = Cursor(cursor.lines + group.received, cursor.size_bytes + len(applied.text))
             move_cursor(self._ledger, run, kind, now)
             # Under the store's lock, as other parts are read in other threads.
-            foreign = applied.foreign + group.foreign
-            self._moved += applied.moved
-            self._foreign += foreign
+            unknown_ids = applied.unknown_ids + group.unknown_ids
+            self._updated += applied.moved
+            self._unknown_ids += unknown_ids
             self._unreadable += group.unreadable
             self._readable += len(group.outcomes)
             self._collected.lines += group.received
@@ -409,13 +409,13 @@ class BatchReader:
                 group.outcomes += inside
         return group
 
-    def _joined(self, text: bytes) -> list[_OutcomeAndText]:
+    def _inner_lines(self, text: bytes) -> list[_OutcomeAndText]:
         """The result lines inside a line that is not a result line, such as `data: {...}`."""
         lines = [line for line in io.BytesIO(ObjectLines().lines_of(text)) if line.endswith(b"\n")]
         outcomes = zip(parse_lines(lines, self._check), lines, strict=True)
         return [(outcome, line) for outcome, line in outcomes if outcome is not None]
 
-    def _name(self, group: _Group) -> None:
+    def _find_rows(self, group: _Group) -> None:
         """Find out which rows the lines of a group are for."""
         lines = group.lines
         rows = self._row_lookup.rows_of([outcome.custom_id for outcome, _ in group.outcomes])

@@ -24,7 +24,7 @@ from doubleword_batch.jobs.sync.schema_check import schema_check
 from doubleword_batch.jobs.sync.stored_lines import reopen_lost_copies
 from doubleword_batch.progress import Progress, no_progress
 
-Ending = tuple[BatchReader, str, str]
+Closing = tuple[BatchReader, str, str]
 """A batch that has ended, and the outcome and cause of the rows for which it has no line."""
 
 
@@ -36,7 +36,7 @@ async def collect(
     Args:
         job: the job.
         progress: called with the number of lines.
-        gives_up: whether rows whose files cannot be read are closed as missing.
+        closes_waiting: whether rows whose files cannot be read are closed as missing.
 
     Raises:
         ApiError, TransportError, ProtocolError: the provider could not be read; what was read
@@ -122,10 +122,12 @@ async def _close(
         given = known.rows.get(reader.batch_run.id, 0)
         if reader.is_unreadable and not given:
             unreadable.append(reader)
-        elif not reader.waits(given, has_pending=known.awaits(reader), gives_up=gives_up):
-            endings.append((reader, *reader.ending(given, gives_up=gives_up)))
-    await to_thread.run_sync(_close_now, job, endings)
-    if gives_up:  # answers that are read later still count
+        elif not reader.waits_for_lines(
+            given, has_pending=known.awaits(reader), closes_waiting=closes_waiting
+        ):
+            closings.append((reader, *reader.closing_outcome(given, closes_waiting=closes_waiting)))
+    await to_thread.run_sync(_close_now, job, closings)
+    if closes_waiting:  # answers that are read later still count
         given_up = [(reader, "missing", UNREADABLE) for reader in unreadable]
         await to_thread.run_sync(_close_rows, job, given_up)
     failpoint("collect.closed")

@@ -151,7 +151,7 @@ def recorded(ws: Workspace, remote: RemoteWrite[_T], found: _T) -> _T:
             ws.journal.mark_answered(remote.write, found.id)
             remote.record_result(found)
     except ProtocolError:  # it is useless but was made, so it is not sent again
-        ws.journal.record_answer(remote.write, found.id)
+        ws.journal.mark_answered(remote.write, found.id)
         raise
     failpoint(f"{remote.write.kind}.recorded")
     return found

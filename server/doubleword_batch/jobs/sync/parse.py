@@ -146,8 +146,8 @@ def parse_line(line: bytes, check: Check | None = None) -> LineOutcome | None:
     return _outcome_of(plain.custom_id, _of_plain(plain), check)
 
 
-def read_lines(lines: Sequence[bytes], check: SchemaCheck | None) -> list[LineOutcome | None]:
-    """Read lines as `read_line` does, but check all answers together, which is much faster.
+def parse_lines(lines: Sequence[bytes], check: SchemaCheck | None) -> list[LineOutcome | None]:
+    """Read lines as `parse_line` does, but check all answers together, which is much faster.
 
     A bug that one line triggers does not stop the other lines from being read.
 
@@ -190,7 +190,7 @@ def _kept(line: bytes) -> LineOutcome | None:
 
 
 def answer_in(line: bytes) -> Answer | None:
-    """The answer in a line that `read_line` found to be answered; None if there is none."""
+    """The answer in a line that `parse_line` found to be answered; None if there is none."""
     plain = plain_line(line)
     return _of_plain(plain) if plain is not None else _answer_in(line)
 

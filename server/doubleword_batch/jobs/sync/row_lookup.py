@@ -27,7 +27,7 @@ _AT_ONCE = 500
 
 def has_ambiguous_custom_ids(job: StoredJob) -> bool:
     """Whether a custom_id does not identify a row of the job."""
-    return job.source is None and msgspec.json.decode(job.spec).get("rows") == TWINS
+    return job.source is None and msgspec.json.decode(job.spec).get("rows") == SHARED_IDS
 
 
 def requests_of(
@@ -113,7 +113,7 @@ class RowLookup:
         self._turns[custom_id] += 1
         return rows[min(turn, len(rows) - 1)]
 
-    def _open_rows(self, names: Sequence[str]) -> dict[str, int]:
+    def _add_rows(self, custom_ids: Sequence[str]) -> dict[str, int]:
         """Add a new row for each of these custom_ids; the caller holds the store's write lock."""
         last = self._job.ledger.last_row()
         rows = {

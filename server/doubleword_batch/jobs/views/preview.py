@@ -181,8 +181,9 @@ class PromptPreview:
         hint: what to do about it.
         input_tokens, output_tokens: estimates for one row, by the rows that were rendered.
         cost: the cost of five rows by these estimates.
-        priced_rows: the number of rows that `ways` and `cascade` are for: all, if that is known.
-        ways: each completion window, and single calls.
+        priced_rows: the number of rows that `window_costs` and `cascade` are for: all, if that
+            is known.
+        window_costs: of each completion window, and single calls.
         cascade: None if no strong model is named.
     """
 

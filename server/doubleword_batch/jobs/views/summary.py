@@ -43,7 +43,7 @@ class JobSummary:
             for capacity, or the submission was interrupted.
         percent: the share of rows for which nothing more is expected, from 0 to 100.
         cost: the cost so far, once the job was submitted.
-        ways: its windows side by side, until it is submitted.
+        window_costs: its windows side by side, until it is submitted.
         cascade: the strong model that follows the job's own; None for nearly all jobs.
         cascade_result: the cascade's result so far, once the job was submitted.
         estimate: the estimate made when it was submitted, or made now.
