@@ -12,7 +12,7 @@ from mcp.types import ElicitResult
 from agent import Agent
 from as_doubleword import as_doubleword
 from doubleword_batch import InputError, Jobs
-from doubleword_batch.jobs.store.approvals import ANSWER_SECONDS, Approval, Approvals
+from doubleword_batch.jobs.store.approvals import DECISION_SECONDS, Approval, Approvals
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.library.approvals import JobApprovals
 from doubleword_batch.local.executors.faults import RequestFault

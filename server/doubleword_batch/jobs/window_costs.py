@@ -27,7 +27,7 @@ _BYTES_PER_TOKEN = 4
 
 @dataclass(frozen=True, slots=True)
 class WindowCosts:
-    """The ways to have a job answered, and what speaks against a batch.
+    """What each window and single calls cost, and what speaks against a batch.
 
     Attributes:
         windows: the provider's windows, in its order; empty if nothing is billed.
@@ -58,7 +58,7 @@ class EstimatedWork:
 
 
 def compare_windows_of(ws: Workspace, work: EstimatedWork) -> WindowCosts:
-    """Compare the ways for work that is not a job yet."""
+    """Compare the windows for work that is not a job yet."""
     if ws.profile.free:
         return WindowCosts([], None, "")
     costs = {
@@ -69,7 +69,7 @@ def compare_windows_of(ws: Workspace, work: EstimatedWork) -> WindowCosts:
 
 
 def compare_windows(job: StoredJob) -> WindowCosts:
-    """Compare the ways for a job that is built, by its estimated tokens."""
+    """Compare the windows for a job that is built, by its estimated tokens."""
     profile = job.profile
     if profile.free:
         return WindowCosts([], None, "")

@@ -103,7 +103,7 @@ class AppliedLines:
     Attributes:
         text: the lines that changed a row, in order, to append to our copy; the other lines are
             not the answer of any row.
-        moved: how many lines changed a row.
+        updated: how many lines changed a row.
         repeated: lines that say nothing better than what was known.
         foreign: lines with a custom_id that is not in this job.
     """

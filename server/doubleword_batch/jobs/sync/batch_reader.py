@@ -379,7 +379,7 @@ class BatchReader:
             move_cursor(self._ledger, run, kind, now)
             # Under the store's lock, as other parts are read in other threads.
             unknown_ids = applied.unknown_ids + group.unknown_ids
-            self._updated += applied.moved
+            self._updated += applied.updated
             self._unknown_ids += unknown_ids
             self._unreadable += group.unreadable
             self._readable += len(group.outcomes)
