@@ -105,7 +105,7 @@ class AppliedLines:
             not the answer of any row.
         updated: how many lines changed a row.
         repeated: lines that say nothing better than what was known.
-        foreign: lines with a custom_id that is not in this job.
+        unknown_ids: lines with a custom_id that is not in this job.
     """
 
     text: bytes
