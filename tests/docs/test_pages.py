@@ -92,6 +92,16 @@ def test_every_module_that_a_page_names_exists(page):
         assert is_there or ("/" not in name and [*PACKAGE.rglob(name)]), name
 
 
+def test_the_modules_of_jobs_that_the_architecture_names_exist():
+    (jobs,) = re.findall(
+        r"^In `jobs/`.*?\n\n",
+        (DOCS / "architecture.md").read_text("utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
+    there = {path.stem for path in (PACKAGE / "jobs").rglob("*") if path.name != "__init__.py"}
+    assert set(re.findall(r"`(\w+)`", jobs.replace("(with `upload`)", ""))) <= there
+
+
 def test_each_of_the_five_paths_through_the_code_has_at_most_eight_stops():
     paths = section(DOCS / "architecture.md", "Five paths through the code")
     stops = [len(re.findall(r"^\d+\. ", path, re.MULTILINE)) for path in paths.split("\n**")[1:]]
