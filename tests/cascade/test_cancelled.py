@@ -1,5 +1,7 @@
 """A cascade that was cancelled ends with what there is, says so, and goes on only when told to."""
 
+from contextlib import contextmanager
+
 import pytest
 
 from cascade.two_models import CHEAP, OPTION, PROMPT, SCHEMA, STRONG
@@ -10,6 +12,20 @@ WAIT_SECONDS = 120
 
 class Killed(BaseException):
     """Stands for the end of a process."""
+
+
+@contextmanager
+def killed_at(step, monkeypatch):
+    """What is done inside ends at a step, as if the process had been killed there."""
+
+    def end_here(reached):
+        if reached == step:
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(failpoints, "observer", end_here)
+        with pytest.raises(BaseException):  # noqa: B017, PT011  # alone, or in a group
+            yield
 
 
 async def submitted(jobs, source):
@@ -112,20 +128,14 @@ async def test_in_the_second_round_the_rows_keep_the_cheap_answers_until_it_goes
 async def test_killed_inside_the_cancel_of_its_second_round_it_is_cancelled_by_the_next_and_goes_on(
     step, new_jobs, small_table, two_models, monkeypatch
 ):
-    def end_here(reached):
-        if reached == step:
-            raise Killed
-
     two_models.holds = STRONG
     async with new_jobs() as jobs:
         job = await submitted(jobs, small_table)
         for _ in range(20):
             if (await job.status(wait_seconds=5)).cascade.round == 2:
                 break
-        monkeypatch.setattr(failpoints, "observer", end_here)
-        with pytest.raises(BaseException):  # noqa: B017, PT011  # alone, or in a group
+        with killed_at(step, monkeypatch):
             await job.cancel()
-        monkeypatch.undo()
     async with new_jobs() as jobs:
         job = jobs.job(job.name)
         await job.cancel()
@@ -142,17 +152,11 @@ async def test_killed_inside_the_cancel_of_its_second_round_it_is_cancelled_by_t
 async def test_killed_before_a_round_was_sent_it_can_be_cancelled_and_carried_on(
     new_jobs, small_table, two_models, monkeypatch
 ):
-    def end_here(step):
-        if step == "rebuild.published":
-            raise Killed
-
     async with new_jobs() as jobs:
         job = await submitted(jobs, small_table)
         await first_round_ended(new_jobs, job)
-        monkeypatch.setattr(failpoints, "observer", end_here)
-        with pytest.raises(BaseException):  # noqa: B017, PT011  # alone, or in a group
+        with killed_at("rebuild.published", monkeypatch):
             await job.status()
-        monkeypatch.undo()
     async with new_jobs() as jobs:
         job = jobs.job(job.name)
         await job.cancel()
