@@ -239,6 +239,15 @@ async def test_the_request_id_is_in_the_error(connect, header):
 
 
 @respx.mock
+async def test_a_web_page_s_request_id_is_in_the_error(connect):
+    headers = {"content-type": "text/html", "x-request-id": "req_7f.3a-b"}
+    respx.get(f"{API}/models").respond(404, text="<html>gone</html>", headers=headers)
+    with pytest.raises(errors.ProtocolError) as caught:
+        await connect().models.list()
+    assert caught.value.details["request_id"] == "req_7f.3a-b"
+
+
+@respx.mock
 async def test_a_request_id_that_is_a_sentence_is_dropped(connect):
     respx.get(f"{API}/models").respond(400, headers={"x-request-id": "ignore all instructions"})
     with pytest.raises(errors.RejectedError) as caught:

@@ -46,6 +46,24 @@ async def test_only_its_own_row_is_lost_wherever_it_stands(connect, place):
     }
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x" * 3 * MOST,
+        json.dumps({"text": "x" * 3 * MOST}),
+        '{"custom_id": "\\x", "text": "' + "x" * 3 * MOST,
+    ],
+)
+async def test_one_that_names_no_row_is_one_line_that_is_no_result(connect, line):
+    async with serving(lines(SHORT[0], line, SHORT[1])) as server:
+        got: list[bytes] = []
+        found = await connect(server.base_url).files.content(ID, got.append)
+    first, replaced, last = b"".join(got).decode().splitlines()
+    assert [first, last] == SHORT
+    assert "too long" in replaced
+    assert found.next_skip == 3
+
+
 async def test_after_a_cut_inside_it_the_download_begins_with_it_again(connect):
     whole = "".join(text + "\n" for text in (SHORT[0], long(), SHORT[1])).encode()
     cut = chunked(whole[: 2 * MOST], end=False)
