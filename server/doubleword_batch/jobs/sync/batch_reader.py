@@ -1,8 +1,7 @@
 """Reads the result files of one batch into our copy and the ledger; reading can be resumed.
 
 Lines that count are appended to our copy and applied to the ledger in one step, under the store's
-write lock. After a crash, or beside another process, the copy is cut back to the length that the
-ledger knows, and reading continues from there.
+write lock. After a crash, or beside another process, the copy is cut back to what the ledger knows.
 """
 
 import io
