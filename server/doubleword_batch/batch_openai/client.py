@@ -56,7 +56,7 @@ class BatchCompletions(AsyncCompletions):
 
     _client: "BatchOpenAI"  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    async def create(self, **params: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]  # the SDK's many overloads describe it
+    async def _create(self, **params: Any) -> Any:
         """As the SDK's."""
         is_plain = "model" in params and "messages" in params and _NEEDS_THE_SDK.isdisjoint(params)
         body = plain_body(params) if is_plain and self._client.runs_batches else None
@@ -73,6 +73,9 @@ class BatchCompletions(AsyncCompletions):
             # accepts.
             options = sdk.FinalRequestOptions.construct(method="post", url="/chat/completions")
             return await self._client.answer_of(response, ChatCompletion, options)
+
+    if not TYPE_CHECKING:  # for whom the SDK's many overloads describe it
+        create = _create
 
 
 class BatchChat(AsyncChat):
