@@ -96,7 +96,7 @@ def check_path_text(text: str, *, is_output: bool = False, shares: Sequence[Pure
         raise _refused(text, "contains a control character", "Give a path without it.")
     if is_output and not _IS_WINDOWS and _ON_A_DRIVE.match(text):
         raise _refused(text, "is a Windows path", "Give a path on this machine.")
-    if is_output and not is_plain(text):  # it may seem to end in .csv, or be another's
+    if is_output and not is_plain(text):  # they could disguise its ending
         raise _refused(text, "contains an invisible character", "Give a path without it.")
     if is_output or _IS_WINDOWS:
         _check_names(text, may_be_pattern=not is_output)

@@ -34,7 +34,7 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 """The longest line that is read; this bounds the memory of a download."""
 
 _READ_PAST = 8
-"""A line this many times longer than that ends the download; a shorter one is skipped."""
+"""A line this many times longer than `MAX_LINE_BYTES` ends the download; others are skipped."""
 
 _LINE_PROGRESS_BYTES = 256 * 1024
 """How much of an unfinished line counts as progress."""

@@ -267,7 +267,7 @@ def contradicts(error: DoublewordBatchError) -> bool:
 
 
 class RequestRetryBudget:
-    """How long one call keeps trying: longer in an outage, shorter for an object maybe gone."""
+    """How long one call keeps trying: longer in an outage, less if an object may be gone."""
 
     def __init__(self, seconds: float, clock: RetryClock) -> None:
         self._all = RetryBudget(seconds, clock=clock)

@@ -103,7 +103,7 @@ class Transport:
         self._is_there = is_there
         self._is_local_server = is_local_server
         self._accepted = AcceptedRequests(retry_clock, key_memory)
-        sent = httpx.Headers(headers)  # ours replace them in any case of letters
+        sent = httpx.Headers(headers)  # ours replace them, whatever their case
         sent["User-Agent"] = user_agent
         if api_key:
             sent["Authorization"] = f"Bearer {header_value(api_key)}"

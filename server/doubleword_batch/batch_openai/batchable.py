@@ -42,7 +42,7 @@ def is_live_inference(options: "FinalRequestOptions") -> bool:
 
 
 def live_cap_error(settings: "Settings | None") -> InputError | None:
-    """Why a model call must not be sent live although a human has set a cap; None without a cap.
+    """Why a model call must not be sent live: a human has set a cap; None if nobody has.
 
     Args:
         settings: the client's; None for a client that only makes live calls.
