@@ -191,6 +191,11 @@ class Roots:
                 path that is not a table's.
             StoreError: code `disk_full`.
         """
+        if str(path) == "-":
+            raise InputError(
+                "Files are not written to the standard output.",
+                hint="Give a file's path; ./- is a file of that name.",
+            )
         if self.is_for_agent:
             check_path_text(str(path), is_output=True, shares=self._shares)
         resolved = self._inside(path, is_output=True)

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from skill.places import script_module
+from skill.results import batches_at
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX files")
 BUILD = ("--prompt", "{{ text }}", "--model", "m", "--output")
@@ -174,19 +175,52 @@ def test_what_a_killed_process_left_an_hour_ago_is_removed(run, work, table):
     assert names(work) == sorted(["r.jsonl", "t.csv", young])
 
 
+LIMITED = """
+import resource, runpy, sys
+limit, *sys.argv = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture
+def run_on_a_full_disk(work, environment, command):
+    """Run a script that can write no file of more than so many bytes."""
+
+    def run(limit, script, *arguments, **variables):
+        return subprocess.run(
+            [sys.executable, "-B", "-c", LIMITED, str(limit), *command(script, *arguments)[1:]],
+            cwd=work,
+            env=environment | variables,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
 @posix
-def test_a_full_disk_is_named_with_the_file_and_leaves_nothing(work, table, command):
-    limited = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100));"
-    limited += "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
-    script = command("create_batch_file.py", table.name, *BUILD, "r.jsonl")[1:]
-    done = subprocess.run(
-        [sys.executable, "-B", "-c", limited, *script],
-        cwd=work,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-    )
+def test_a_full_disk_is_named_with_the_file_and_leaves_nothing(work, table, run_on_a_full_disk):
+    done = run_on_a_full_disk(100, "create_batch_file.py", table.name, *BUILD, "r.jsonl")
     assert done.returncode == 7, done.stderr
     assert done.stderr.startswith("error: «r.jsonl» could not be written: File too large")
     assert names(work) == ["t.csv"]
+
+
+@posix
+def test_a_disk_that_is_full_of_results_is_named_and_the_same_command_goes_on(
+    work, run, served, requests_of, run_on_a_full_disk
+):
+    requests_of(50)
+    fast = ("requests.jsonl", "--poll", "0.1")
+    with served() as server:
+        full = run_on_a_full_disk(4_000, "run_batch.py", *fast, **server.variables)
+        again = run("run_batch.py", *fast, **server.variables)
+        batches = batches_at(server)
+    assert full.returncode == 7, full.stderr
+    assert "«requests.results.jsonl.reading» could not be written: File too large" in full.stderr
+    assert again.code == 0, again.err
+    assert len((work / "requests.results.jsonl").read_bytes().splitlines()) == 50
+    assert len(batches) == 1

@@ -170,6 +170,12 @@ def test_a_kill_while_a_file_is_written_leaves_the_earlier_file(tmp_path):
     assert names(tmp_path) == ["out.csv"]
 
 
+def test_a_dash_does_not_become_a_file_unless_it_is_meant(tmp_path):
+    with pytest.raises(InputError, match="standard output"):
+        Roots([tmp_path]).writable("-")
+    assert Roots([tmp_path]).writable("./-") == tmp_path.resolve() / "-"
+
+
 def test_a_folder_that_is_named_and_missing_does_not_become_a_file(tmp_path):
     with pytest.raises(InputError, match="There is no folder"):
         Roots([tmp_path]).writable(f"answers{os.sep}")

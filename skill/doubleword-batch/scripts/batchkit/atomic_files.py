@@ -187,18 +187,24 @@ def being_written(path: Path) -> Iterator[BinaryIO]:
     _remove_leftovers(path)
     part = unfinished(path)
     try:
-        with open(part, "xb", opener=private) as stream:
+        with naming(path, part), open(part, "xb", opener=private) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        if error.filename not in (None, str(part)):
-            raise  # an error in reading its content
-        raise _not_written(path, error) from None
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def naming(path: Path, written: Path | None = None) -> Iterator[None]:
+    """Name `path` in the error when it cannot be written; `written` is its name until then."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename not in (None, str(written or path)):
+            raise  # an error in reading its content
+        raise _not_written(path, error) from None
 
 
 def publish(path: Path) -> None:
@@ -208,9 +214,8 @@ def publish(path: Path) -> None:
         ScriptError: it cannot have that name.
     """
     try:
-        _rename(unfinished(path), path)
-    except OSError as error:
-        raise _not_written(path, error) from None
+        with naming(path, unfinished(path)):
+            _rename(unfinished(path), path)
     finally:
         unfinished(path).unlink(missing_ok=True)
     with suppress(OSError):  # Windows cannot open folders

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batchkit.atomic_files import open_own, write_whole
+from batchkit.atomic_files import naming, open_own, write_whole
 from batchkit.cli import Exit, ScriptError, quoted
 from batchkit.errors import ApiError, TransportError
 from batchkit.json_values import object_of
@@ -71,7 +71,7 @@ class LineFile:
     def take(self, lines: Iterator[bytes]) -> None:
         """Replace all lines by these."""
         self.forget()
-        with open_own(self._gathered, "wb") as stream:
+        with naming(self._gathered), open_own(self._gathered, "wb") as stream:
             for line in lines:
                 stream.write(line)
                 self.lines += 1
@@ -104,7 +104,7 @@ class LineFile:
             )
 
     def _append(self, blocks: Iterator[bytes]) -> None:
-        with open_own(self._gathered, "ab") as stream:
+        with naming(self._gathered), open_own(self._gathered, "ab") as stream:
             for block in blocks:
                 stream.write(block)
                 stream.flush()
