@@ -47,8 +47,8 @@ class BatchClient:
             since the port of a program that has ended may now belong to a stranger.
         key_memory: what earlier processes know about this server and key: if a key that has worked
             is refused, the client waits and tries again.
-        stands_in: the server is this machine's own, which answers when no key is in use; the error
-            for a model that it does not have then says so.
+        is_local_server: the server is this machine's own, which answers when no key is in use; the
+            error for a model that it does not have then says so.
 
     Attributes:
         files: upload, get, list, content, delete, estimate_cost.
