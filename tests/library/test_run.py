@@ -173,7 +173,7 @@ def test_an_interrupt_of_run_where_an_event_loop_runs_ends_its_work(settings):
 
 
 def test_rows_of_a_csv_come_back_whole(settings, tmp_path):
-    text = "x" * 200_000 + '\r\n"quoted", and\rmore\n'
+    text = "x" * 200_000 + '\r\n"quoted", and\rmore\0\n'
     written = {"text": text, "formula": "=1+1", "empty": ""}
     results = run([written], prompt=PROMPT, output_path=tmp_path / "a.csv", settings=settings)
     (row,) = results.rows()

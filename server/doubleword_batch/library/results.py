@@ -102,7 +102,7 @@ class JobResults:
             from doubleword_batch.sources.csv_records import CsvRecords, Dialect
 
             with path.open("rb") as stream:  # the csv module refuses texts over 128 KiB
-                records = iter(CsvRecords(stream, path, Dialect(0, b",", b"\n")))
+                records = iter(CsvRecords(stream, path, Dialect(0, b",", b"\n"), takes_nul=True))
                 columns = next(records, list[str]())
                 for record in records:
                     yield dict(zip(columns, record, strict=True))

@@ -90,6 +90,7 @@ class CsvRecords:
         dialect: how it is written; a carriage return before a line feed is dropped.
         reopen: opens the file again, to count lines for a message.
         skips: whether to give a `BadRecord` for a record that cannot be read, instead of an error.
+        takes_nul: whether NUL characters are characters, as in tables of ours, and not a fault.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class CsvRecords:
         *,
         reopen: Callable[[], BinaryIO] | None = None,
         skips: bool = False,
+        takes_nul: bool = False,
     ) -> None:
         self._stream = stream
         self._path = path
@@ -109,6 +111,7 @@ class CsvRecords:
         self._reads_plain = not dialect.quote
         self._reads_short = dialect.quote == b'"' and dialect.newline == b"\n"
         self._skips = skips
+        self._takes_nul = takes_nul
         self._fault: InputError | None = None  # of the current record
         self.is_marked = False
         self.marks = 0
@@ -149,7 +152,7 @@ class CsvRecords:
                 self.marks += 1
             try:
                 record = read()
-                if record is not None and self._holds_nul:
+                if record is not None and self._holds_nul and not self._takes_nul:
                     self._refuse_nul(record[1])
             except InputError as fault:
                 if not self._skips:
