@@ -2,8 +2,10 @@
 
 import json
 import os
+import sqlite3
 import stat
 import sys
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -111,6 +113,24 @@ def test_a_place_that_can_be_no_state_directory_is_named_and_called_no_bug(docto
     for subject in ("state", "answers"):
         assert found[subject]["found"].startswith(f"The state directory {home} {PLACES[place]}")
         assert found[subject]["remedy"].startswith("Set DOUBLEWORD_BATCH_HOME to a folder")
+
+
+def test_a_store_that_opens_and_is_damaged_is_wrong_with_what_to_do(doctor, tmp_path):
+    environment = {"DOUBLEWORD_BATCH_LOCAL_EXECUTOR": "simulate"}
+    assert findings(doctor("--json", **environment))["store"]["state"] == "ok"
+    store = tmp_path / "state" / "store.sqlite3"
+    with closing(sqlite3.connect(store)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        ((size,),) = db.execute("PRAGMA page_size")
+        ((page,),) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'history_by_row'")
+    with store.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(bytes(size))
+    done = doctor("--json", **environment)
+    found = findings(done)["store"]
+    assert (done.returncode, found["state"]) == (4, "wrong")
+    assert str(store) in found["remedy"]
+    assert "batches stay at the provider" in found["remedy"]
 
 
 @pytest.mark.posix("links")
