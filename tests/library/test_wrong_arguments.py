@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from decimal import Decimal
 from os import fsencode
@@ -133,3 +135,14 @@ def test_run_has_each_argument_of_create_with_its_default():
     assert arguments(Jobs.create).items() <= arguments(run).items()
     with pytest.raises(TypeError, match=r"run\(\) got an unexpected keyword argument 'promt'"):
         run(REVIEWS, promt=PROMPT)
+
+
+def test_an_open_cursor_of_sqlite_says_how_its_rows_are_given(settings):
+    with closing(sqlite3.connect(":memory:")) as store:
+        store.row_factory = sqlite3.Row
+        select = "SELECT 'a fine book' AS text"
+        with pytest.raises(InputError) as error:
+            run(store.execute(select), prompt=PROMPT, settings=settings)
+        assert "cursor.fetchall()" in error.value.hint
+        results = run(store.execute(select).fetchall(), prompt=PROMPT, settings=settings)
+    assert [row["text"] for row in results] == ["a fine book"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from doubleword_batch.atomic_files import atomic_file
-from doubleword_batch.errors import DoublewordBatchError, InputError, Next
+from doubleword_batch.errors import DoublewordBatchError, InputError, Next, quote_untrusted
 from doubleword_batch.plain_text import one_line
 from doubleword_batch.sources.base import MAX_RECORD_BYTES, Row
 from doubleword_batch.sources.frames import (
@@ -171,6 +171,14 @@ def _own_errors(rows: Iterator[Any]) -> Iterator[Any]:
             raise InputError(
                 f"The rows cannot be read: {error.strerror or error}.",
                 hint="Check what gives the rows.",
+                code="not_readable",
+            ) from error
+        except Exception as error:
+            if not is_instance(error, "sqlite3", "ProgrammingError"):
+                raise
+            raise InputError(  # its objects stay in the thread that made them
+                f"The rows cannot be read: {quote_untrusted(str(error))}.",
+                hint="Give the rows of a cursor as a list: cursor.fetchall().",
                 code="not_readable",
             ) from error
         yield row
