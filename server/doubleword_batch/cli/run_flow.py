@@ -74,8 +74,8 @@ def run(
 ) -> int:
     """From a table and a prompt to a table of answers: build, submit, wait, fetch.
 
-    Ctrl-C leaves the batch running and says how to pick it up; the same command later goes on with
-    the same job and pays nothing twice.
+    Ctrl-C leaves the batch running and says how to pick it up; the same command later continues the
+    same job and pays nothing twice.
     """
     terminal = Terminal(as_json=as_json)
     settings = configured()
@@ -144,7 +144,7 @@ def _refuse_without(source: str | None, prompt: str | None, output: str | None) 
 
 
 class _MissingError(typer.BadParameter):
-    """What the command line lacks, in a sentence of its own."""
+    """What is missing on the command line, as one sentence."""
 
     def format_message(self) -> str:
         return self.message
@@ -163,7 +163,8 @@ def _refuse_beside_locked(**given: object) -> None:
 class RunOptions:
     """The options of `run` that do not concern the request file, as its help describes them.
 
-    `output` is "" for the table beside the lock file; `agreed` is a yes to the cost beforehand.
+    `output` is "" for the table beside the lock file; `agreed` means that the cost was approved
+    beforehand.
     """
 
     output: str
