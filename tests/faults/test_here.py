@@ -224,7 +224,7 @@ async def test_a_job_that_is_deleted_when_lines_of_it_are_lacking_is_said_to_be(
     late = fault("late_lines", CONTENT, lines=5, times=None)
 
     def now():
-        if sys._getframe(1).f_code.co_name == "waits":  # the moment before
+        if sys._getframe(1).f_code.co_name == "waits_for_lines":  # the moment before
             ws.store.drop_job(ws.store.existing_job(job).id)
         return time.time()
 

@@ -8,7 +8,6 @@ from os import PathLike, fsdecode
 from typing import Any, cast
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.sources.values import plain_number
 from doubleword_batch.variables import dollars
 
 
@@ -73,6 +72,8 @@ def whole_number(name: str, value: object) -> int | None:
     Raises:
         InputError: it is neither.
     """
+    from doubleword_batch.sources.values import plain_number
+
     number = plain_number(_plain_number(value))
     if number is None or (isinstance(number, int) and not isinstance(number, bool)):
         return number
