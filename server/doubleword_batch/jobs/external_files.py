@@ -37,7 +37,7 @@ from doubleword_batch.jobs.store.staging import (
 )
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.json_values import object_of
-from doubleword_batch.jobs.sync.row_lookup import NO_INPUT_FILE, NO_SUCH_LIST, SHARED_IDS
+from doubleword_batch.jobs.sync.row_lookup import NO_INPUT, NO_SUCH_LIST, SHARED_IDS
 from doubleword_batch.loose_json import decode_or_none
 from doubleword_batch.open_files import not_readable, open_regular
 from doubleword_batch.requests import (
@@ -268,7 +268,7 @@ def _leave_rows_open(job: StoredJob) -> StoredJob:
     """Let each result line with a new custom_id be a row, as nothing else says what rows exist."""
     with job.store.transaction():
         if job.reloaded().rows is None:
-            spec = msgspec.json.encode({"rows": NO_INPUT_FILE}).decode()
+            spec = msgspec.json.encode({"rows": NO_INPUT}).decode()
             job.store.set_job(job.id, rows=0, spec=spec)
     return job.reloaded()
 

@@ -27,7 +27,7 @@ from doubleword_batch.jobs.store.apply_results import (
 from doubleword_batch.jobs.store.records import BatchRun
 from doubleword_batch.jobs.sync.causes import UNREADABLE
 from doubleword_batch.jobs.sync.parse import parse_lines
-from doubleword_batch.jobs.sync.row_lookup import NO_INPUT_FILE, NO_SUCH_LIST, SHARED_IDS, RowLookup
+from doubleword_batch.jobs.sync.row_lookup import NO_INPUT, NO_SUCH_LIST, SHARED_IDS, RowLookup
 from doubleword_batch.jobs.sync.schema_check import SchemaCheck
 from doubleword_batch.jobs.sync.stored_lines import append_lines, stored_lines_path
 from doubleword_batch.progress import Progress
@@ -46,9 +46,7 @@ _NOTES = {
     SHARED_IDS: (
         "several requests share a custom_id: their answers are taken in the order of the lines"
     ),
-    NO_INPUT_FILE: (
-        "the input file is gone: the rows are those that have a result line, by custom_id"
-    ),
+    NO_INPUT: "the input file is gone: the rows are those that have a result line, by custom_id",
 }
 
 
@@ -149,7 +147,7 @@ class BatchReader:
             closes_waiting: whether a person ends the wait.
         """
         run, ws = self.batch_run, self._job.workspace
-        has_rows = self._row_lookup.kind != NO_INPUT_FILE
+        has_rows = self._row_lookup.kind != NO_INPUT
         if self._is_gone or not self.lacks_lines(rows, has_pending=has_pending):
             return False
         if has_rows and not has_pending:

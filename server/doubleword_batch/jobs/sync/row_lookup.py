@@ -18,7 +18,7 @@ from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.records import Entry, Part
 from doubleword_batch.requests import read_head, requests_of_rows, row_of
 
-SHARED_IDS, NO_INPUT_FILE = "twins", "open"
+SHARED_IDS, NO_INPUT = "twins", "open"
 NO_SUCH_LIST = (NotFoundError, RejectedError, ForbiddenError, ProtocolError)
 """The statuses with which a server answers if it has no list of a batch's results."""
 
@@ -95,7 +95,7 @@ class RowLookup:
         known: dict[str, int] = {}
         for start in range(0, len(custom_ids), _AT_ONCE):
             known |= self._job.ledger.rows_of_adopted(custom_ids[start : start + _AT_ONCE])
-        if self.kind == NO_INPUT_FILE:
+        if self.kind == NO_INPUT:
             known |= self._add_rows(
                 [custom_id for custom_id in custom_ids if custom_id not in known]
             )
