@@ -150,6 +150,9 @@ class AtomicFile:
     def finish(self) -> None:
         """Close the file and flush its content to the disk."""
         self.sync()
+        if not _IS_WINDOWS:
+            with suppress(OSError):  # from here on it has no lock, and the flush may have taken long
+                os.utime(self.stream.fileno())
         self.stream.close()
 
     def publish(self, *, overwrite: bool = True) -> None:

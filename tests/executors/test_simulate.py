@@ -114,7 +114,9 @@ async def test_an_answer_longer_than_max_tokens_is_cut_and_says_so():
         ("required", {"weather", "stocks"}),
         ({"type": "function", "function": {"name": "weather"}}, {"weather"}),
         ("auto", {"weather", "stocks", None}),
+        ({"type": "auto"}, {"weather", "stocks", None}),
         ("none", {None}),
+        ({"type": "none"}, {None}),
         ({"type": "any of them"}, {"weather", "stocks"}),
     ],
 )

@@ -1,6 +1,7 @@
 """The library: the verbs of a job from Python."""
 
 import asyncio
+import errno
 import threading
 from types import SimpleNamespace
 
@@ -37,6 +38,15 @@ async def test_a_job_goes_from_a_table_to_a_table_by_its_verbs(settings, reviews
         assert (await job.submit()).reused
         listed = await jobs.list()
         assert listed.lines[0].startswith(job.name)
+
+
+async def test_an_error_of_the_callers_progress_is_raised_as_it_is(settings, reviews):
+    def gone(*_):
+        raise BrokenPipeError(errno.EPIPE, "the terminal is gone")
+
+    async with Jobs(settings) as jobs:
+        with pytest.raises(BrokenPipeError, match="the terminal is gone"):
+            await jobs.create(reviews, prompt=PROMPT, progress=gone)
 
 
 @pytest.fixture

@@ -170,6 +170,19 @@ def test_a_kill_while_a_file_is_written_leaves_the_earlier_file(tmp_path):
     assert names(tmp_path) == ["out.csv"]
 
 
+@posix
+def test_a_writer_whose_last_flush_took_long_keeps_its_file_until_it_has_its_name(tmp_path):
+    path = tmp_path / "out.csv"
+    slow = AtomicFile(path)
+    slow.stream.write(b"whole")
+    slow.sync()
+    os.utime(slow.temporary, (0, 0))  # as if that had taken years
+    slow.finish()
+    AtomicFile(path).discard()  # another writer, in the moment in which the first has no lock
+    slow.publish()
+    assert path.read_bytes() == b"whole"
+
+
 def test_a_dash_does_not_become_a_file_unless_it_is_meant(tmp_path):
     with pytest.raises(InputError, match="standard output"):
         Roots([tmp_path]).writable("-")

@@ -210,7 +210,10 @@ def _tool_choice(given: Any, tools: Sequence[Tool]) -> str:
         return given if given in {"none", "auto"} else "required"
     choice = _as_object(given, "tool_choice")
     name = choice.get("name") or _as_object(choice.get("function") or {}, "tool_choice").get("name")
-    return name if isinstance(name, str) else "required"
+    if isinstance(name, str):
+        return name
+    kind = choice.get("type")  # other APIs put the word into an object
+    return kind if kind in ("none", "auto") else "required"
 
 
 def _number_of_choices(body: dict[str, Any]) -> int:

@@ -46,7 +46,7 @@ def _with_named_index(frame: Any) -> Any:
     others = [at for at, name in enumerate(frame.index.names) if name not in keys]
     if others:
         frame = frame.droplevel(others)
-    return frame.reset_index()
+    return frame.reset_index(allow_duplicates=True)  # refused by `unique_names`
 
 
 def rows_of_polars(frame: Any) -> Generator[Row]:

@@ -140,13 +140,28 @@ def _rows(data: Any) -> Iterator[Any]:
         return rows_of_pandas(data)
     if is_instance(data, "polars", "DataFrame"):
         return rows_of_polars(data)
-    if is_instance(data, "polars", "LazyFrame") or _hint(data, _NOT_TABLES):
+    if is_instance(data, "polars", "LazyFrame"):
         raise _no_source(data)
+    if _hint(data, _NOT_TABLES):
+        return _rows_of_column(data)
     if hasattr(data, "__arrow_c_stream__"):
         return rows_of_arrow(data)
     if is_object_source(data):
         return _own_errors(iter(data))
     raise _no_source(data)
+
+
+def _rows_of_column(data: Any) -> Iterator[Any]:
+    """The rows of a column, an array or a reader, which may hold objects and mostly does not."""
+    try:
+        rows = _own_errors(iter(data))
+    except TypeError:  # an array without dimensions
+        raise _no_source(data) from None
+    for first in rows:
+        if not isinstance(_named(first), Mapping):
+            raise _no_source(data)
+        yield first
+        yield from rows
 
 
 def _no_source(data: object) -> InputError:
@@ -186,15 +201,17 @@ def _own_errors(rows: Iterator[Any]) -> Iterator[Any]:
 
 def _row_line(row: Any, number: int) -> bytes:
     try:
-        named = cast("Any", row) if isinstance(row, Mapping) else _as_mapping(row)
+        named = _named(row)
         value = json_value(named) if isinstance(named, Mapping) else named
-    except (TypeError, ValueError, RecursionError) as error:
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
         raise _bad_value(number, error) from None
     return _line(named, number, value)
 
 
-def _as_mapping(row: Any) -> Any:
+def _named(row: Any) -> Any:
     """A row with named fields as a mapping; any other as it is."""
+    if isinstance(row, Mapping):
+        return cast("Any", row)
     if (named := named_fields(row)) is not None:
         return named
     if is_instance(row, "sqlite3", "Row"):

@@ -4,6 +4,7 @@ import math
 import sys
 from base64 import b64encode
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from datetime import MAXYEAR, MINYEAR, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -43,6 +44,7 @@ def json_value(value: Any) -> Any:  # noqa: PLR0911  # one kind of value after t
 
     Raises:
         TypeError: JSON cannot represent it.
+        AttributeError: a field of an object was never set.
         ValueError: an integer of thousands of digits.
         RecursionError: it is nested too deeply.
     """
@@ -70,17 +72,21 @@ def named_fields(value: Any) -> Mapping[str, Any] | None:
     """The fields of an object that has names for them, as a mapping; None for any other value.
 
     Objects of data classes, attrs, msgspec and pydantic, and named tuples.
+
+    Raises:
+        AttributeError: a field was never set.
     """
     if isinstance(value, type):
         return None
     for mark in ("model_dump", "_asdict"):  # of pydantic, of named tuples and SQLAlchemy
         if hasattr(value, mark):
             return getattr(value, mark)()
-    for mark in ("__struct_fields__", "__dataclass_fields__"):  # of msgspec, of the library
-        if hasattr(value, mark):
-            return {name: getattr(value, name) for name in getattr(value, mark)}
-    if (fields := getattr(value, "__attrs_attrs__", None)) is not None:
-        return {field.name: getattr(value, field.name) for field in fields}
+    if (names := getattr(value, "__struct_fields__", None)) is not None:  # of msgspec
+        return {name: getattr(value, name) for name in names}
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if (attributes := getattr(value, "__attrs_attrs__", None)) is not None:
+        return {attribute.name: getattr(value, attribute.name) for attribute in attributes}
     return None
 
 

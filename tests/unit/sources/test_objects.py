@@ -186,6 +186,12 @@ def test_the_keys_of_a_pandas_frame_are_its_first_columns(rows_of):
     assert frame.groupby("k").sum().index.name == "k"  # the caller's own frame stays
 
 
+def test_two_levels_of_an_index_with_one_name_are_refused(tmp_path):
+    index = pd.MultiIndex.from_tuples([(1, 2)], names=["k", "k"])
+    with pytest.raises(InputError, match="Two columns are called"):
+        write_objects(pd.DataFrame({"n": [1]}, index=index), tmp_path / "rows.jsonl")
+
+
 def test_the_index_of_a_pandas_frame_without_a_name_is_not_a_column_and_gaps_are_null(rows_of):
     frame = pd.DataFrame({"n": [1, None], 2: ["x", None]}, index=["a", "b"])
     assert rows_of(frame) == [{"n": 1.0, "2": "x"}, {"n": None, "2": None}]

@@ -4,9 +4,10 @@ import io
 import sqlite3
 from collections import namedtuple
 from contextlib import closing
-from dataclasses import make_dataclass
+from dataclasses import InitVar, dataclass, field, make_dataclass
 from itertools import count
 from pathlib import PurePosixPath
+from typing import ClassVar
 
 import attrs
 import msgspec
@@ -45,6 +46,47 @@ def test_an_object_with_named_fields_is_a_row_and_a_value(rows_of, row):
         assert rows_of([{"v": [row]}]) == [{"v": [{"a": 1}]}]
 
 
+@dataclass
+class Scored:
+    text: str
+    top: ClassVar[int] = 5
+    scale: InitVar[int] = 1
+
+
+@dataclass
+class Unscored:
+    text: str
+    score: int = field(init=False)
+
+
+def test_of_a_data_class_only_its_fields_are_columns(rows_of):
+    assert rows_of([Scored("a", scale=2)]) == [{"text": "a"}]
+
+
+def test_a_field_that_was_never_set_names_its_row(tmp_path):
+    with pytest.raises(InputError, match=r"Row 1 .*score"):
+        write_objects([Unscored("a")], tmp_path / "rows.jsonl")
+
+
+@pytest.mark.parametrize("column", [pd.Series, pl.Series, np.array])
+def test_a_column_of_objects_holds_rows(rows_of, column):
+    assert rows_of(column([{"a": 1}, {"a": 2}])) == [{"a": 1}, {"a": 2}]
+
+
+def test_a_reader_of_objects_holds_rows(rows_of):
+    class Reader:
+        def __init__(self):
+            self.rows = iter([{"a": 1}, {"a": 2}])
+
+        def readline(self):
+            raise AssertionError
+
+        def __iter__(self):
+            return self.rows
+
+    assert rows_of(Reader()) == [{"a": 1}, {"a": 2}]
+
+
 def test_two_columns_of_a_name_in_a_row_of_sqlite_are_refused(tmp_path):
     with closing(sqlite3.connect(":memory:")) as store:
         store.row_factory = sqlite3.Row
@@ -65,6 +107,7 @@ async def some_rows():
         (pl.LazyFrame({"a": [1]}), "Call its collect()"),
         (dataset.dataset(pa.table({"a": [1]})), "Call its to_table()"),
         (np.array([["a"]]), "pandas.DataFrame(array"),
+        (np.array(1), "pandas.DataFrame(array"),
         (io.StringIO("a\n1\n"), "csv.DictReader(file)"),
         (some_rows(), "[row async for row in rows]"),
         ({"a": [1]}, "pandas.DataFrame(columns)"),

@@ -5,6 +5,7 @@ outside the folder, because Windows cannot rename a folder with an open file in 
 `remove_leftovers` removes the folders of dead processes, and never those of living ones.
 """
 
+import os
 import secrets
 import shutil
 import time
@@ -13,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from doubleword_batch.atomic_files import as_store_error, rename, sync_folder
+from doubleword_batch.atomic_files import is_disk_full, not_written, rename, sync_folder
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.liveness import LivenessLock, is_held
 from doubleword_batch.open_files import is_link, is_plain_file
@@ -59,8 +60,13 @@ def staging_folder(store: Store) -> Generator[StagingFolder]:
                 (path / _MARK).write_text(token, encoding="ascii")
         except OSError as error:
             raise store.unusable(error) from None
-        with as_store_error(path):
+        try:
             yield StagingFolder(token, path)
+        except OSError as error:
+            # Others, such as that of a caller's progress bar, are not about the folder.
+            if is_disk_full(error) or path in Path(os.fsdecode(error.filename or "")).parents:
+                raise not_written(path, error) from None
+            raise
 
 
 def publish_folder(staging: StagingFolder, folder: Path) -> None:
