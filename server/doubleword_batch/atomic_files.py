@@ -151,7 +151,7 @@ class AtomicFile:
         """Close the file and flush its content to the disk."""
         self.sync()
         if not _IS_WINDOWS:
-            with suppress(OSError):  # from here on it has no lock, and the flush may have taken long
+            with suppress(OSError):  # it has no lock from here on, and flushing may take long
                 os.utime(self.stream.fileno())
         self.stream.close()
 
