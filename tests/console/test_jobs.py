@@ -146,7 +146,7 @@ def test_a_job_that_is_not_there_is_a_page_with_a_way_back(browser):
         assert 'href="/"' in missing.text
 
 
-def test_a_bug_is_called_one_and_says_where_its_trace_is(browser, reviews, monkeypatch):
+def test_a_bug_is_called_one_and_says_where_its_trace_is(console, browser, reviews, monkeypatch):
     def broken(*_, **_options):
         raise LookupError("what may be private")
 
@@ -156,7 +156,8 @@ def test_a_bug_is_called_one_and_says_where_its_trace_is(browser, reviews, monke
     assert "This is a bug: LookupError. The trace" in answer.text
     assert "private" not in answer.text
     monkeypatch.undo()
-    assert browser.get(f"/jobs/{reviews}").status_code == 200
+    with console.browser() as again:  # the connection of a page that failed is closed
+        assert again.get(f"/jobs/{reviews}").status_code == 200
 
 
 def test_a_job_of_another_provider_can_be_looked_at(console, browser, tmp_path):
