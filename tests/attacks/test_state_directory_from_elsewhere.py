@@ -110,7 +110,9 @@ async def test_a_deleted_job_writes_through_no_link(settings, home, victim, job)
     assert is_untouched(victim)
 
 
-@pytest.mark.parametrize("where", ["console/files", "console/drafts", "jobs/linked"])
+@pytest.mark.parametrize(
+    "where", ["console/files", "console/drafts", "console/downloads", "jobs/linked"]
+)
 async def test_no_clean_up_goes_through_a_link(settings, work, home, victim, job, where):
     place = home / where
     place.parent.mkdir(exist_ok=True)

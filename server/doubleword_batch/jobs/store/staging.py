@@ -108,8 +108,8 @@ def remove_leftovers(store: Store) -> None:
             else:
                 clear_building_mark(mark.parent)
         store.drop_abandoned(living)
-    folders = (".", "local", "console/drafts", "console/downloads")
-    ours = (path for folder in folders for path in (store.home / folder).glob(_UNFINISHED))
+    places = [store.home / name for name in (".", "local", "console/drafts", "console/downloads")]
+    ours = (path for place in places if not is_link(place) for path in place.glob(_UNFINISHED))
     for path in (*_in_folders(jobs, _UNFINISHED), *ours):
         if _is_old(path):
             _delete(path)
