@@ -57,8 +57,8 @@ if TYPE_CHECKING:
         WindowCost,
     )
     from doubleword_batch.library.job import Job
+    from doubleword_batch.library.job_results import JobResults, TableFormat
     from doubleword_batch.library.jobs import Jobs
-    from doubleword_batch.library.results import JobResults, TableFormat
     from doubleword_batch.library.run import run
     from doubleword_batch.local import Faults, LocalConfig, LocalServer
     from doubleword_batch.models import Batch, CostEstimate, File, Model
@@ -141,7 +141,7 @@ _MODULES = {
     "WindowCost",
     "library.job": "Job",
     "library.jobs": "Jobs",
-    "library.results": "JobResults TableFormat",
+    "library.job_results": "JobResults TableFormat",
     "library.run": "run",
     "local": "Faults LocalConfig LocalServer",
     "models": "Batch CostEstimate File Model",

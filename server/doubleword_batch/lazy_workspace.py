@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from doubleword_batch.api.custom_transport import CustomTransport
     from doubleword_batch.jobs.job import Workspace
     from doubleword_batch.jobs.prices import Prices
-    from doubleword_batch.jobs.store.jobs import Store
+    from doubleword_batch.jobs.store.job_store import Store
     from doubleword_batch.local import FollowedServer, LocalConfig, LocalServer
     from doubleword_batch.providers import Profile
 
@@ -159,7 +159,7 @@ class LazyWorkspace:
 
     async def _open(self) -> "Workspace":
         from doubleword_batch.jobs.job import Workspace
-        from doubleword_batch.jobs.store.jobs import Store
+        from doubleword_batch.jobs.store.job_store import Store
         from doubleword_batch.jobs.store.staging import remove_leftovers
         from doubleword_batch.providers import profile
 

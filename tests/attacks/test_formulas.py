@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doubleword_batch.jobs.export.files import HarmlessCells
+from doubleword_batch.jobs.export.write_table import HarmlessCells
 
 SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20"
 UNSEEN = ' \t\r\n\xa0\u3000\x0b\x1f\u200b\ufeff\u2060\u2028\U000e0020"'

@@ -8,7 +8,7 @@ import pytest
 
 from agent import agent
 from as_doubleword import as_doubleword
-from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.job_store import Store
 from doubleword_batch.jobs.store.journal import append_spending, spent_today
 from doubleword_batch.settings import Settings
 

@@ -6,7 +6,7 @@ import pytest
 
 from batch_openai.conftest import chat_call, quick
 from doubleword_batch import Jobs
-from doubleword_batch.batch_openai.errors import BatchCallError
+from doubleword_batch.batch_openai.sdk_errors import BatchCallError
 from doubleword_batch.library.approvals import JobApprovals
 from doubleword_batch.settings import Settings
 

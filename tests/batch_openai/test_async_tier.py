@@ -18,7 +18,7 @@ from doubleword_batch.batch_openai import BatchCallError, background
 from doubleword_batch.batch_openai.batcher import BatchingOptions
 from doubleword_batch.batch_openai.proxy import proxy_running
 from doubleword_batch.jobs.store.bills import runs_without_bill
-from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.job_store import Store
 from doubleword_batch.local.executors.faults import Match, RequestFault, ServerFault
 from doubleword_batch.settings import Settings
 

@@ -19,7 +19,7 @@ from doubleword_batch.batch_openai import (
     batching_thread,
     dispatcher,
 )
-from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.job_store import Store
 from doubleword_batch.local.executors.base import Completion, RequestFailed
 from doubleword_batch.local.executors.faults import Match, RequestFault, ServerFault
 from doubleword_batch.local.executors.simulate import SimulateExecutor

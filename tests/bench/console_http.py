@@ -24,7 +24,7 @@ import httpx
 
 from doubleword_batch.jobs.build_source import stamp_of
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.job_store import Store
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.models import Batch
 from doubleword_batch.paths import Roots

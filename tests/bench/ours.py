@@ -46,8 +46,8 @@ def validate(folder):
 
 def collect(folder):
     """Result lines into the ledger, durably, and the table of answers as JSON Lines."""
-    from doubleword_batch.jobs.export.files import write_table
     from doubleword_batch.jobs.export.table import Table
+    from doubleword_batch.jobs.export.write_table import write_table
     from doubleword_batch.jobs.sync.collect import collect
 
     ws, job = _job(folder)
@@ -62,8 +62,8 @@ def collect(folder):
 
 def stall(folder):
     """The same in a server that stays responsive: the event loop's longest stall meanwhile."""
-    from doubleword_batch.jobs.export.files import write_table
     from doubleword_batch.jobs.export.table import Table
+    from doubleword_batch.jobs.export.write_table import write_table
     from doubleword_batch.jobs.store.worker_threads import in_thread
     from doubleword_batch.jobs.sync.collect import collect
 
@@ -106,8 +106,8 @@ def lines(folder):
 
 def export(folder, form):
     """The second half of it: the table of answers, as `jsonl`, `csv` or `parquet`."""
-    from doubleword_batch.jobs.export.files import write_table
     from doubleword_batch.jobs.export.table import Table
+    from doubleword_batch.jobs.export.write_table import write_table
 
     ws, job = _known_job(folder)
     watch = Stopwatch()
@@ -210,7 +210,7 @@ class _Files:
 
 def _workspace(folder):
     from doubleword_batch.jobs.job import Workspace
-    from doubleword_batch.jobs.store.jobs import Store
+    from doubleword_batch.jobs.store.job_store import Store
     from doubleword_batch.paths import Roots
     from doubleword_batch.providers import profile
 

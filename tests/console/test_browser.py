@@ -13,7 +13,7 @@ import pytest
 import processes
 from agent import agent
 from console.browsers import WAYS_TO_LOOK, check_looks, needs_chromium, run_apart
-from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.job_store import Store
 from doubleword_batch.jobs.store.row_marks import RowMarks
 from doubleword_batch.local import LocalConfig, LocalServer
 from doubleword_batch.local.executors.faults import Faults, Match, RequestFault

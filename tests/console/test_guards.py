@@ -5,11 +5,11 @@ import re
 import pytest
 from starlette.routing import Route
 
-from doubleword_batch.console import access, answers, jobs, new_job
+from doubleword_batch.console import access, answer_routes, job_routes, new_job
 from doubleword_batch.console.access import Access
 from running_console import running
 
-ROUTES = [*jobs.ROUTES, *answers.ROUTES, *new_job.ROUTES]
+ROUTES = [*job_routes.ROUTES, *answer_routes.ROUTES, *new_job.ROUTES]
 POSTS = [route.path for route in ROUTES if isinstance(route, Route) and "POST" in route.methods]
 PAGES = [
     "/",

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from crash.scenario import TABLES
-from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.job_store import Store
 
 HERE = Path(__file__).parent
 KILLED = -9

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import jsonschema
 
-from doubleword_batch.demo import job
+from doubleword_batch.demo import demo_job
 from doubleword_batch.demo.folder import DATA_FILE, ID_COLUMN, LABEL_COLUMN
 
 DATA = files("doubleword_batch.demo") / "data"
@@ -34,7 +34,7 @@ def test_there_are_at_least_forty_rows_with_ids_of_their_own():
 
 
 def test_the_prompt_uses_columns_that_exist_and_does_not_show_the_label():
-    used = set(re.findall(r"{{\s*(\w+)\s*}}", job.PROMPT + job.SYSTEM))
+    used = set(re.findall(r"{{\s*(\w+)\s*}}", demo_job.PROMPT + demo_job.SYSTEM))
     assert used
     assert used <= set(entries()[0])
     assert LABEL_COLUMN not in used
@@ -42,20 +42,21 @@ def test_the_prompt_uses_columns_that_exist_and_does_not_show_the_label():
 
 def test_labels_and_topics_are_the_same_and_each_is_as_frequent():
     labels = [entry[LABEL_COLUMN] for entry in entries()]
-    assert {labels.count(topic) for topic in job.TOPICS} == {len(labels) // len(job.TOPICS)}
+    share = len(labels) // len(demo_job.TOPICS)
+    assert {labels.count(topic) for topic in demo_job.TOPICS} == {share}
 
 
 def test_the_schema_takes_every_topic_and_nothing_else():
-    schema = jsonschema.Draft202012Validator(job.SCHEMA)
-    assert all(schema.is_valid({"topic": topic}) for topic in job.TOPICS)
+    schema = jsonschema.Draft202012Validator(demo_job.SCHEMA)
+    assert all(schema.is_valid({"topic": topic}) for topic in demo_job.TOPICS)
     assert not schema.is_valid({"topic": "mineral"})
 
 
 def test_no_example_of_the_prompt_is_a_row_of_the_table():
-    examples = set(re.findall(r"Word: (\w+)", job.SYSTEM))
+    examples = set(re.findall(r"Word: (\w+)", demo_job.SYSTEM))
     assert len(examples) == 8
     assert examples.isdisjoint(entry["word"] for entry in entries())
 
 
 def test_every_topic_has_an_example():
-    assert set(re.findall(r'"topic": "(\w+)"', job.SYSTEM)) == set(job.TOPICS)
+    assert set(re.findall(r'"topic": "(\w+)"', demo_job.SYSTEM)) == set(demo_job.TOPICS)

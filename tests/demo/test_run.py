@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from demo.runs import demo_in
-from doubleword_batch.demo import job
+from doubleword_batch.demo import demo_job
 from doubleword_batch.demo.folder import _MARKER_TEXT, DATA_FILE
 from doubleword_batch.demo.run import run_demo
 from doubleword_batch.errors import TransportError
@@ -72,7 +72,7 @@ def test_every_source_row_has_one_valid_answer_in_the_sources_order(first):
     assert [row["id"] for row in rows] == [row["id"] for row in source]
     for row, given in zip(rows, source, strict=True):
         assert {name: row[name] for name in given} == given
-        jsonschema.validate({"topic": row["topic"]}, job.SCHEMA)
+        jsonschema.validate({"topic": row["topic"]}, demo_job.SCHEMA)
 
 
 def test_a_program_reads_calls_counts_and_what_answered(first):
@@ -244,9 +244,9 @@ def test_the_built_in_model_answers_every_row_with_a_topic(demo, home_with_model
     assert len(rows) == 48
     assert [row["id"] for row in rows] == [row["id"] for row in source]
     for row in rows:
-        jsonschema.validate({"topic": row["topic"]}, job.SCHEMA)
+        jsonschema.validate({"topic": row["topic"]}, demo_job.SCHEMA)
     result = run.result
-    assert result["model"] == job.MODEL
+    assert result["model"] == demo_job.MODEL
     assert "demo model" in result["provider"]
     assert all(call["reply_bytes"] <= 2048 for call in result["calls"])
     # Guessing would agree on 8; a model that was asked something else, on about as many.

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from doubleword_batch.demo import job
+from doubleword_batch.demo import demo_job
+from doubleword_batch.demo.demo_job import DemoResult
 from doubleword_batch.demo.folder import AnsweredRow, Comparison, DemoFolder
 from doubleword_batch.demo.host import HostCall
-from doubleword_batch.demo.job import DemoResult
 from doubleword_batch.demo.show import show_result
 
 
@@ -20,7 +20,7 @@ def shown(tmp_path):
     answers.write_bytes(b"")
     folder = DemoFolder(tmp_path, tmp_path / "in.csv", answers, Path("server.log"))
 
-    def shown(*, topic="plant", reply_bytes=100, model=job.MODEL, once=True):
+    def shown(*, topic="plant", reply_bytes=100, model=demo_job.MODEL, once=True):
         row = AnsweredRow("oak", "a tree", "plant", topic, "ok")
         call = HostCall("get_status", {"job": "j"}, 0.1, reply_bytes, 0)
         counted = {"columns": ["topic", "entries"], "rows": [[topic, 1]]}
@@ -50,7 +50,7 @@ def test_a_reply_over_the_limit_is_not_hidden(shown):
 
 
 def test_agreement_of_the_bundled_model_is_quoted_only_with_the_figure_for_unseen_rows(shown):
-    assert f"never tuned on, this model agreed on {job.UNSEEN_AGREED}" in shown()
+    assert f"never tuned on, this model agreed on {demo_job.UNSEEN_AGREED}" in shown()
     assert "never tuned on" not in shown(model="another-model")
 
 

@@ -17,7 +17,7 @@ from doubleword_batch.errors import StoreError
 from doubleword_batch.jobs import failpoints, listing
 from doubleword_batch.jobs.listing import list_objects
 from doubleword_batch.jobs.retry import retry_failed
-from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.job_store import Store
 from doubleword_batch.jobs.store.schema import MIGRATIONS
 from doubleword_batch.jobs.store.staging import remove_leftovers, staging_folder
 from doubleword_batch.jobs.submit import create_batch, upload
@@ -266,7 +266,7 @@ import os, sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 from doubleword_batch.jobs.store.staging import staging_folder
-from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.job_store import Store
 store = Store(Path(sys.argv[1]))
 with staging_folder(store) as staging:
     store.begin_job(building=staging.token, provider="p", base_url="", endpoint="", model="",

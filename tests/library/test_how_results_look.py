@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from doubleword_batch import Jobs
 from doubleword_batch.jobs.replies import Results
-from doubleword_batch.library.results import JobResults
+from doubleword_batch.library.job_results import JobResults
 from doubleword_batch.settings import Settings
 
 

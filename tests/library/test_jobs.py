@@ -13,7 +13,7 @@ import pytest
 
 from doubleword_batch import InputError, Jobs, Next
 from doubleword_batch.jobs.dropped_files import dropped_files
-from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.job_store import Store
 from doubleword_batch.paths import Roots
 from library.tables import REVIEWS
 
@@ -66,7 +66,7 @@ def slow_store(monkeypatch):
             super().close()
             events.closed.set()
 
-    monkeypatch.setattr("doubleword_batch.jobs.store.jobs.Store", SlowStore)
+    monkeypatch.setattr("doubleword_batch.jobs.store.job_store.Store", SlowStore)
     return events
 
 

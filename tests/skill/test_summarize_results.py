@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from doubleword_batch.jobs.build import BuildRequest, create_batch_file
-from doubleword_batch.jobs.export.files import HarmlessCells
+from doubleword_batch.jobs.export.write_table import HarmlessCells
 from doubleword_batch.jobs.results import fetch_results
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.jobs.sync.parse import parse_line

@@ -13,7 +13,7 @@ from agent import Agent
 from as_doubleword import as_doubleword
 from doubleword_batch import InputError, Jobs
 from doubleword_batch.jobs.store.approvals import DECISION_SECONDS, Approval, Approvals
-from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.job_store import Store
 from doubleword_batch.library.approvals import JobApprovals
 from doubleword_batch.local.executors.faults import RequestFault
 from doubleword_batch.mcp_server import build_server

@@ -16,7 +16,7 @@ from doubleword_batch.jobs import notifications
 from doubleword_batch.jobs.notifications import end_variables, notify
 from doubleword_batch.jobs.replies import Counts
 from doubleword_batch.jobs.status import watch_ends
-from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.job_store import Store
 from doubleword_batch.paths import Roots
 
 WRITE_ENVIRONMENT = (

@@ -6,7 +6,7 @@ import pytest
 
 from doubleword_batch import errors
 from doubleword_batch.jobs.store.accepted_keys import AcceptedKey
-from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.job_store import Store
 from doubleword_batch.settings import Secret
 from wire.conftest import KEY
 from wire.scripted_server import answer, serving

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from doubleword_batch.batch_openai.client import BatchOpenAI
-    from doubleword_batch.batch_openai.errors import BatchCallError, CallTimeoutError
+    from doubleword_batch.batch_openai.sdk_errors import BatchCallError, CallTimeoutError
     from doubleword_batch.errors import ConfigError
 
 __all__ = ["BatchCallError", "BatchOpenAI", "CallTimeoutError"]
@@ -42,6 +42,6 @@ def __getattr__(name: str) -> Any:
         if name == "BatchOpenAI":
             return _WithoutOpenAI
         raise _missing_openai()
-    from doubleword_batch.batch_openai import client, errors
+    from doubleword_batch.batch_openai import client, sdk_errors
 
-    return getattr(client if name == "BatchOpenAI" else errors, name)
+    return getattr(client if name == "BatchOpenAI" else sdk_errors, name)

@@ -30,7 +30,7 @@ from doubleword_batch.batch_openai.batching_thread import local_address
 from doubleword_batch.batch_openai.call import CallFailedError, is_retry
 from doubleword_batch.batch_openai.client_state import ClientState
 from doubleword_batch.batch_openai.credentials import without_foreign_key
-from doubleword_batch.batch_openai.errors import BatchCallError, as_sdk_error
+from doubleword_batch.batch_openai.sdk_errors import BatchCallError, as_sdk_error
 from doubleword_batch.batch_openai.streaming import as_stream
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.jobs.sync.response import CallResponse

@@ -18,8 +18,8 @@ from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 from doubleword_batch.jobs.build_request import BuildRequest
 from doubleword_batch.jobs.cascade.costs import with_cascade
 from doubleword_batch.jobs.costs import Cost, estimate_cost
-from doubleword_batch.jobs.export.files import format_of
 from doubleword_batch.jobs.export.output_file import output_file, output_path
+from doubleword_batch.jobs.export.write_table import format_of
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import Workspace
 from doubleword_batch.jobs.locked_run import (

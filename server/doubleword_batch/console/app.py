@@ -15,7 +15,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Scope
 
-from doubleword_batch.console import answers, jobs, new_job
+from doubleword_batch.console import answer_routes, job_routes, new_job
 from doubleword_batch.console.access import COOKIE_SECONDS, ENTER, Access, PageGuard, Reason
 from doubleword_batch.console.context import Console, RefusedError, console_of
 from doubleword_batch.console.render import error_page, go_to, job_url, page, status_of
@@ -32,8 +32,8 @@ def build_app(console: Console) -> ASGIApp:
     routes = [
         Route(ENTER, enter),
         Route("/events", events),
-        *jobs.ROUTES,
-        *answers.ROUTES,
+        *job_routes.ROUTES,
+        *answer_routes.ROUTES,
         *new_job.ROUTES,
         Mount("/static", StaticFiles(packages=[("doubleword_batch.console", "static")])),
     ]

@@ -13,9 +13,9 @@ import anyio
 from rich.console import Console
 
 from doubleword_batch.child_environment import working_directory
+from doubleword_batch.demo.demo_job import DemoJob, DemoResult
 from doubleword_batch.demo.folder import DemoFolder, compare, prepare_folder
 from doubleword_batch.demo.host import with_host
-from doubleword_batch.demo.job import DemoJob, DemoResult
 from doubleword_batch.demo.show import (
     as_object,
     call_line,

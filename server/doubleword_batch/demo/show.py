@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from doubleword_batch.demo import job
+from doubleword_batch.demo import demo_job
+from doubleword_batch.demo.demo_job import QUERY, DemoResult
 from doubleword_batch.demo.folder import Comparison, DemoFolder
 from doubleword_batch.demo.host import REPLY_LIMIT_BYTES, HostCall
-from doubleword_batch.demo.job import QUERY, DemoResult
 from doubleword_batch.plain_text import one_line
 
 _ROWS_SHOWN = 10
@@ -180,17 +180,17 @@ def _row_counts(comparison: Comparison) -> Iterable[str]:
 
 
 def _agreement(result: DemoResult, comparison: Comparison) -> Iterable[str]:
-    rows, guessed = len(comparison.rows), len(comparison.rows) // len(job.TOPICS)
+    rows, guessed = len(comparison.rows), len(comparison.rows) // len(demo_job.TOPICS)
     yield (
         f"The answers agree with the human's label on {comparison.agreed} of {rows} rows; "
         f"guessing would agree on about {guessed}."
     )
-    if result.model != job.MODEL:
+    if result.model != demo_job.MODEL:
         return
     yield (
         "That flatters: the prompt's examples were tuned on these very rows. On the next "
-        f"{job.UNSEEN_ROWS} entries by the same rule, never tuned on, this model agreed on "
-        f"{job.UNSEEN_AGREED}. It is a demo model: reliable shape, weak content. Real work "
+        f"{demo_job.UNSEEN_ROWS} entries by the same rule, never tuned on, this model agreed on "
+        f"{demo_job.UNSEEN_AGREED}. It is a demo model: reliable shape, weak content. Real work "
         "needs a real model: set DOUBLEWORD_API_KEY, or DOUBLEWORD_BATCH_LOCAL_URL for your own."
     )
 

@@ -13,7 +13,7 @@ from doubleword_batch.open_files import is_link
 from doubleword_batch.path_text import fault_on_windows
 
 if TYPE_CHECKING:
-    from doubleword_batch.jobs.store.jobs import Store
+    from doubleword_batch.jobs.store.job_store import Store
 
 MOST_BYTES = 2 << 30
 """Bytes of the largest file that can be dropped; a larger file is given by its path."""

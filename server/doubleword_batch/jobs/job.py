@@ -12,7 +12,7 @@ import anyio
 from doubleword_batch.errors import InputError, Next, StoreError
 from doubleword_batch.jobs.prices import Prices
 from doubleword_batch.jobs.store.cascades import read_cascade
-from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.job_store import Store
 from doubleword_batch.jobs.store.journal import Journal
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.records import (

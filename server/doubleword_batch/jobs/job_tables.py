@@ -12,9 +12,9 @@ from pathlib import Path
 
 from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.cascade.rounds import is_done
-from doubleword_batch.jobs.export.files import write_table
 from doubleword_batch.jobs.export.query import OtherTables, write_query
 from doubleword_batch.jobs.export.table import Table
+from doubleword_batch.jobs.export.write_table import write_table
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace, next_get_status, not_submitted
 from doubleword_batch.jobs.refresh import refresh

@@ -7,11 +7,11 @@ from typing import NamedTuple
 from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.billing import fetch_bills
 from doubleword_batch.jobs.cascade.rounds import NextBatches
-from doubleword_batch.jobs.export.files import Format, WrittenTable, format_of, write_table
 from doubleword_batch.jobs.export.lock_file import write_lock
 from doubleword_batch.jobs.export.output_file import OutputFile, output_file
 from doubleword_batch.jobs.export.query import query_table, with_nearest_column, write_query
 from doubleword_batch.jobs.export.table import Table
+from doubleword_batch.jobs.export.write_table import Format, WrittenTable, format_of, write_table
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace, not_submitted
 from doubleword_batch.jobs.job_tables import tables_named_in

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         Submitted,
         Uploaded,
     )
-    from doubleword_batch.library.results import JobResults, TableFormat
+    from doubleword_batch.library.job_results import JobResults, TableFormat
 
 
 class Job:
@@ -177,7 +177,7 @@ class Job:
             InputError: it was never submitted, or a path or query cannot be used.
         """
         from doubleword_batch.jobs.results import fetch_results
-        from doubleword_batch.library.results import JobResults
+        from doubleword_batch.library.job_results import JobResults
 
         reply = await fetch_results(
             await self._workspace.get(),

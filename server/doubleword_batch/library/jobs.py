@@ -14,7 +14,7 @@ from doubleword_batch.errors import InputError
 from doubleword_batch.lazy_workspace import LazyWorkspace
 from doubleword_batch.library import arguments
 from doubleword_batch.library.job import Job
-from doubleword_batch.library.results import JobResults
+from doubleword_batch.library.job_results import JobResults
 from doubleword_batch.paths import Roots
 from doubleword_batch.progress import Progress, no_progress
 from doubleword_batch.settings import Settings

@@ -13,8 +13,8 @@ from anyio.from_thread import start_blocking_portal
 
 from doubleword_batch.library import arguments
 from doubleword_batch.library.job import Job
+from doubleword_batch.library.job_results import JobResults
 from doubleword_batch.library.jobs import Jobs
-from doubleword_batch.library.results import JobResults
 from doubleword_batch.progress import no_progress
 
 if TYPE_CHECKING:
@@ -82,9 +82,9 @@ def run(
     Raises:
         DoublewordBatchError: as the verbs of `Job`; nothing that was paid for is lost.
     """
-    from doubleword_batch.jobs.export.files import format_of
     from doubleword_batch.jobs.export.output_file import output_file
     from doubleword_batch.jobs.export.output_file import output_path as checked_path
+    from doubleword_batch.jobs.export.write_table import format_of
     from doubleword_batch.jobs.find import find_job
     from doubleword_batch.jobs.store.worker_threads import in_thread
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from doubleword_batch.jobs.build_request import build_options
 from doubleword_batch.jobs.dropped_files import keep_dropped, remove_unused
-from doubleword_batch.jobs.export.files import Format, write_table
 from doubleword_batch.jobs.export.query import query_rows
 from doubleword_batch.jobs.export.table import Table
+from doubleword_batch.jobs.export.write_table import Format, write_table
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.job_tables import tables_named_in

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.job_store import Store
 from finished_job import finished_job
 
 

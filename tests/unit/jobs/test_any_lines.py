@@ -8,8 +8,8 @@ from random import Random
 import pytest
 
 from doubleword_batch.jobs.call_jobs import finished_rows
-from doubleword_batch.jobs.export.files import write_table
 from doubleword_batch.jobs.export.query import query_table
+from doubleword_batch.jobs.export.write_table import write_table
 from doubleword_batch.jobs.store.records import ANSWERED
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.jobs.sync.parse import answer_in, parse_line

@@ -14,7 +14,7 @@ from doubleword_batch.errors import StoreError
 from doubleword_batch.jobs.reuse import key_file
 from doubleword_batch.jobs.reuse.key_file import EqualRows, KeyFile, key_file_path
 from doubleword_batch.jobs.store.apply_results import LineOutcome, RowLine, apply_lines
-from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.job_store import Store
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.requests import RequestKeys
 

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from doubleword_batch.errors import ConfigError, InputError
-from doubleword_batch.jobs.export.files import format_of, write_table
+from doubleword_batch.jobs.export.write_table import format_of, write_table
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 from doubleword_batch.sources.values import as_text
 from finished_job import chat
@@ -367,7 +367,7 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from doubleword_batch.errors import StoreError
-from doubleword_batch.jobs.export.files import write_table
+from doubleword_batch.jobs.export.write_table import write_table
 
 
 class Table:

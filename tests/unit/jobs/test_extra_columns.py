@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from doubleword_batch.jobs.export.files import write_table
+from doubleword_batch.jobs.export.write_table import write_table
 from doubleword_batch.jobs.extra_columns import extra_columns, spec_from_bodies
 
 

@@ -11,7 +11,7 @@ from doubleword_batch.errors import StoreError
 from doubleword_batch.jobs.store.apply_results import LineOutcome, RowLine, apply_lines
 from doubleword_batch.jobs.store.approvals import Approvals
 from doubleword_batch.jobs.store.cascades import CascadeRecord, read_cascade
-from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.job_store import Store
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.schema import MIGRATIONS
 from doubleword_batch.jobs.store.staging import staging_folder

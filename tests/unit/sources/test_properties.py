@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet as arrow_parquet
 
 from corpus.texts import elapsed, text_of
-from doubleword_batch.jobs.export.files import write_table
+from doubleword_batch.jobs.export.write_table import write_table
 from doubleword_batch.paths import Roots
 from doubleword_batch.requests import Template
 from doubleword_batch.sources import SourceOptions, open_source, write_objects

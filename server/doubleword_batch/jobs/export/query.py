@@ -34,10 +34,10 @@ from doubleword_batch.isolated.sql import (
     SqlProcess,
 )
 from doubleword_batch.jobs.export.columns import distinct_names
-from doubleword_batch.jobs.export.files import Format, WrittenTable, write_table
 from doubleword_batch.jobs.export.output_file import OutputFile
 from doubleword_batch.jobs.export.query_database import ROW_NUMBER, column_names, ensure_database
 from doubleword_batch.jobs.export.table import Table
+from doubleword_batch.jobs.export.write_table import Format, WrittenTable, write_table
 from doubleword_batch.jobs.replies import QueryResult
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 from doubleword_batch.sources.base import quoted_identifier

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import count, repeat
 from typing import Any
 
-from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.job_store import Store
 from doubleword_batch.jobs.store.ledger_reader import ASKED_AS_BUILT
 from doubleword_batch.jobs.store.records import ANSWERED, RANDOM_FINGERPRINT
 

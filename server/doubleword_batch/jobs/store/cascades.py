@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from doubleword_batch.jobs.store.database import Database
-from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.job_store import Store
 from doubleword_batch.jobs.store.records import Record
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from doubleword_batch.jobs.failpoints import failpoint
-from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.job_store import Store
 from doubleword_batch.jobs.store.records import Write
 from doubleword_batch.open_files import NO_LINK
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.job_store import Store
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.paths import LOCK_SUFFIX
 

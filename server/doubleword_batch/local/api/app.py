@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from doubleword_batch.local.api import errors
+from doubleword_batch.local.api import error_responses
 from doubleword_batch.local.api.batches import BatchRoutes
 from doubleword_batch.local.api.fault_injection import FaultInjection
 from doubleword_batch.local.api.files import FileRoutes
@@ -52,7 +52,7 @@ def build_app(
             *FileRoutes(config, database, scheduler, executor).routes(),
             *BatchRoutes(config, database, scheduler).routes(),
         ],
-        exception_handlers={HTTPException: errors.as_response, Exception: _bug},
+        exception_handlers={HTTPException: error_responses.as_response, Exception: _bug},
     )
     routed.router.redirect_slashes = False  # the real server does not redirect either
     app: ASGIApp = routed
@@ -87,7 +87,7 @@ async def _bug(_request: Request, _error: Exception) -> Response:
 
 def _refuse(reason: Refusal, scope: Scope) -> ASGIApp:
     """403, or 401 in the shape that the real server uses on that route."""
-    if scope["path"].startswith(_IN_JSON) or errors.wants_json(Headers(scope=scope)):
+    if scope["path"].startswith(_IN_JSON) or error_responses.wants_json(Headers(scope=scope)):
         return _refuse_in_json(reason, scope)
     if reason != "invalid_api_key":
         return PlainTextResponse(_OTHER_HOST, 403)
@@ -96,10 +96,10 @@ def _refuse(reason: Refusal, scope: Scope) -> ASGIApp:
 
 def _refuse_in_json(reason: Refusal, scope: Scope) -> ASGIApp:
     if reason != "invalid_api_key":
-        return errors.openai_error(403, _OTHER_HOST, "forbidden")
+        return error_responses.openai_error(403, _OTHER_HOST, "forbidden")
     has_key = "authorization" in Headers(scope=scope)
     code = "invalid_api_key" if has_key else "missing_authorization"
-    return errors.openai_error(401, _NO_KEY, code)
+    return error_responses.openai_error(401, _NO_KEY, code)
 
 
 def _closing_early(app: ASGIApp) -> ASGIApp:

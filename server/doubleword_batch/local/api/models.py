@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from doubleword_batch.local.api import query
-from doubleword_batch.local.api.errors import OpenAIError, openai_error
+from doubleword_batch.local.api.error_responses import OpenAIError, openai_error
 from doubleword_batch.local.config import LocalConfig
 from doubleword_batch.local.executors.base import Executor, RequestFailed
 from doubleword_batch.local.scheduler import Scheduler

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from doubleword_batch.local.api.errors import openai_error
+from doubleword_batch.local.api.error_responses import openai_error
 from doubleword_batch.local.api.query import MOST_BODY_BYTES
 from doubleword_batch.local.executors.base import error_body
 from doubleword_batch.local.store.batches import SERVER_METADATA

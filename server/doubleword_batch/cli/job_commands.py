@@ -15,8 +15,8 @@ from doubleword_batch.cli.show import show
 from doubleword_batch.cli.startup import configured, run_verb
 from doubleword_batch.cli.terminal import Terminal, person_agrees
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.export.files import format_of
 from doubleword_batch.jobs.export.output_file import output_file
+from doubleword_batch.jobs.export.write_table import format_of
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.notifications import end_variables, run_command
 from doubleword_batch.jobs.notifications import notify as show_notification
