@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from doubleword_batch.atomic_files import is_disk_full, not_written, rename, sync_folder
-from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.job_store import Store
 from doubleword_batch.liveness import LivenessLock, is_held
 from doubleword_batch.open_files import is_link, is_plain_file
 
