@@ -35,10 +35,10 @@ def environment_without_keys(keeps: Callable[[str], object] = lambda _: False) -
 
 
 def working_directory() -> Path:
-    """The working directory; a relative path if it has been deleted."""
+    """The working directory; a relative path if it is gone or cannot be read."""
     try:
         return Path.cwd()
-    except FileNotFoundError:
+    except OSError:  # macOS keeps some programs from some folders
         return Path()
 
 

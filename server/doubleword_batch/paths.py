@@ -265,7 +265,7 @@ class Roots:
             is_gone = not self._base.is_absolute()
             raise InputError(
                 f"The path {quote_untrusted(text, 200)} cannot be resolved.",
-                hint="The working directory no longer exists; give an absolute path."
+                hint="The working directory is gone or cannot be read; give an absolute path."
                 if is_gone
                 else quote_untrusted(str(error)),
             ) from None

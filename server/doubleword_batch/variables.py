@@ -61,9 +61,9 @@ def full_path(name: str, text: str) -> Path:
         raise ConfigError(
             f"{name} names a path whose home folder cannot be found.", hint="Write it out."
         ) from None
-    except FileNotFoundError:
+    except OSError:
         raise ConfigError(
-            f"{name} names a relative path, and the working directory no longer exists.",
+            f"{name} names a relative path, and the working directory is gone or cannot be read.",
             hint="Write the path out, or change to another folder.",
         ) from None
 

@@ -1,5 +1,6 @@
 """The environment read once, and its keys kept to themselves."""
 
+import errno
 import os
 import pickle
 from decimal import Decimal
@@ -8,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from doubleword_batch.batch_openai.credentials import resolve_settings
-from doubleword_batch.errors import ConfigError
+from doubleword_batch.errors import ConfigError, InputError
 from doubleword_batch.loopback import is_loopback
+from doubleword_batch.paths import Roots
 from doubleword_batch.settings import Secret, Settings
 from doubleword_batch.variables import HOSTED_BASE_URL, OPENAI_BASE_URL, check_base_url
 
@@ -26,6 +28,23 @@ def test_an_empty_environment_is_the_local_server_in_the_working_directory():
     assert settings.max_cost_usd is None
     assert settings.local_executor is None
     assert not settings.read_only
+
+
+def test_in_a_working_directory_that_cannot_be_read_only_relative_paths_fail(monkeypatch, tmp_path):
+    """As macOS keeps the programs of its launcher from a person's folders."""
+
+    def refused():
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "getcwd", refused)
+    home = {"DOUBLEWORD_BATCH_HOME": str(tmp_path / "home")}
+    roots = Roots(None, state_directory=read(home).home)
+    assert roots.writable(tmp_path / "answers.csv") == tmp_path / "answers.csv"
+    with pytest.raises(InputError) as failed:
+        roots.writable("answers.csv")
+    assert "give an absolute path" in failed.value.hint
+    with pytest.raises(ConfigError, match="DOUBLEWORD_BATCH_HOME names a relative path"):
+        read({"DOUBLEWORD_BATCH_HOME": "state"})
 
 
 @pytest.mark.posix("links")
