@@ -112,7 +112,7 @@ def test_where_the_working_directory_was_deleted_only_relative_paths_fail(shell)
     assert again.returncode == 0, again.stderr
     refused = run("create-file", "*.csv", *prompt)
     assert refused.returncode == 3
-    assert "The working directory is gone or cannot be read; give an absolute path." in refused.stderr
+    assert "working directory is gone or cannot be read; give an absolute path" in refused.stderr
     home = run("list", DOUBLEWORD_BATCH_HOME="state")
     assert home.returncode == 4
     assert "DOUBLEWORD_BATCH_HOME names a relative path" in home.stderr
