@@ -207,5 +207,5 @@ def test_a_cascade_is_carried_on_while_a_page_is_open_and_shows_its_agreement(pr
     rows = re.findall(r"Answered by ([^<]+)</dt><dd>([\d,]+) rows", page)
     assert {model for model, _ in rows} == {CHEAP, STRONG}
     assert sum(int(number.replace(",", "")) for _, number in rows) == ROWS
-    assert "Saved, beside" in page
+    assert "Saved, compared with" in page
     assert "not with the truth" in page
