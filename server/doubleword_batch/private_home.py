@@ -83,7 +83,7 @@ def _is_ours(folder: Path) -> bool:
     return any((folder / name).exists() for name in ("store.sqlite3", "jobs", "local"))
 
 
-def kept_key(path: Path) -> str:
+def read_or_create_key(path: Path) -> str:
     """The key in that file, created at the first call; its folder is made private.
 
     Args:

@@ -12,7 +12,7 @@ from doubleword_batch import Jobs
 from doubleword_batch.errors import ConfigError, DoublewordBatchError
 from doubleword_batch.library.drafts import Drafts
 from doubleword_batch.library.views import JobViews
-from doubleword_batch.private_home import kept_key
+from doubleword_batch.private_home import read_or_create_key
 
 LONG_AGO = 1_000_000_000
 
@@ -173,7 +173,7 @@ async def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(settings, work, h
     try:
         await refused(settings, work, job)
         with suppress(DoublewordBatchError):
-            kept_key(home / "local" / "token")
+            read_or_create_key(home / "local" / "token")
         with suppress(DoublewordBatchError):
             Drafts(home).get("a" * 16)
         assert let_go.is_alive()
@@ -206,7 +206,7 @@ def test_a_key_is_not_made_or_read_through_a_link(tmp_path, victim, linked):
     (tmp_path / "local").mkdir() if linked != "local" else None
     (tmp_path / linked).symlink_to(victim if linked == "local" else victim / "kept.txt")
     with pytest.raises(DoublewordBatchError, match="link"):
-        kept_key(tmp_path / "local" / "token")
+        read_or_create_key(tmp_path / "local" / "token")
     assert is_untouched(victim)
 
 

@@ -59,7 +59,7 @@ def test_a_cookie_that_was_changed_or_is_another_ports_lets_nobody_in(console):
     good = access.new_cookie()
     assert access.is_cookie(good)
     until, nonce, signature = good.split(".")
-    other = Access(access.key, access.port + 1, "")
+    other = Access(access.signing_key, access.port + 1, "")
     for bad in ("", "..", f"{int(until) + 9}.{nonce}.{signature}", other.new_cookie(), good + "é"):
         assert not access.is_cookie(bad)
 

@@ -176,11 +176,11 @@ def _proxy_key(settings: Settings) -> tuple[str, str]:
     """The key that programs must send, and what is shown of it when the proxy starts."""
     if settings.proxy_key is not None:
         return settings.proxy_key.reveal(), "the one in DOUBLEWORD_BATCH_PROXY_KEY"
-    from doubleword_batch.private_home import kept_key
+    from doubleword_batch.private_home import read_or_create_key
 
     path = settings.home / "proxy" / "key"
     is_new = not path.exists()
-    key = kept_key(path)
+    key = read_or_create_key(path)
     if is_new:
         return key, f"{key} (kept in {path})"
     return key, f"in {path}"

@@ -32,21 +32,21 @@ class Access:
     """The secrets of one running console.
 
     Attributes:
-        key: signs cookies; kept in the state directory.
+        signing_key: signs cookies; kept in the state directory.
         port: cookies are shared by all ports of a host, so their name and signature distinguish
             them.
         entry_token: the token of the first address.
     """
 
-    key: bytes
+    signing_key: bytes
     port: int
     entry_token: str
     _passing: dict[str, float] = field(default_factory=dict[str, float], repr=False)
 
     @classmethod
-    def of(cls, key: str, port: int) -> "Access":
+    def of(cls, signing_key: str, port: int) -> "Access":
         """The access for a console that starts now."""
-        return cls(key.encode(), port, secrets.token_urlsafe(32))
+        return cls(signing_key.encode(), port, secrets.token_urlsafe(32))
 
     @property
     def cookie_name(self) -> str:
@@ -96,7 +96,7 @@ class Access:
 
     def _signed(self, purpose: str, facts: str) -> str:
         message = f"{purpose}:{self.port}:{facts}".encode()
-        return hmac.new(self.key, message, sha256).hexdigest()
+        return hmac.new(self.signing_key, message, sha256).hexdigest()
 
 
 # In front of every page

@@ -22,7 +22,7 @@ from doubleword_batch.console.render import error_page, go_to, job_url, page, st
 from doubleword_batch.errors import ConfigError, DoublewordBatchError, InputError
 from doubleword_batch.library.jobs import Jobs
 from doubleword_batch.loopback import HostGuard, Refusal, listen_on, serve_app
-from doubleword_batch.private_home import kept_key
+from doubleword_batch.private_home import read_or_create_key
 
 _log = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ def serve_console(
             to others.
         StoreError: the state directory cannot be used.
     """
-    key = kept_key(jobs.settings.home / "console" / "key")
+    key = read_or_create_key(jobs.settings.home / "console" / "key")
     listener, note = _listener(port)
     access = Access.of(key, listener.getsockname()[1])
     console = Console(jobs, access, read_only or jobs.settings.read_only)

@@ -12,7 +12,7 @@ from doubleword_batch.jobs.approvals import ApprovalError, approval_in_words, pr
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.store.approvals import Approval, Approvals, DecidedBy, Decision
 from doubleword_batch.library.jobs import Jobs
-from doubleword_batch.private_home import kept_key
+from doubleword_batch.private_home import read_or_create_key
 from doubleword_batch.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -25,20 +25,20 @@ __all__ = [
     "ApprovalError",
     "JobApprovals",
     "approval_in_words",
-    "approval_key",
+    "approval_signing_key",
     "price_in_words",
 ]
 
 _CODE_DIGITS = 10
 
 
-def approval_key(home: "Path") -> str:
+def approval_signing_key(home: "Path") -> str:
     """The key that signs questions, in the state directory; created at the first call.
 
     Raises:
         StoreError: the state directory cannot be used.
     """
-    return kept_key(home / "approvals" / "key")
+    return read_or_create_key(home / "approvals" / "key")
 
 
 class JobApprovals:
@@ -105,7 +105,7 @@ class JobApprovals:
 
     def code(self, approval: Approval) -> str:
         """The code by which a person's approval at a terminal can be passed on to a script."""
-        key = approval_key(self._jobs.settings.home).encode()
+        key = approval_signing_key(self._jobs.settings.home).encode()
         message = f"terminal:{approval.id}".encode()
         return hmac.new(key, message, sha256).hexdigest()[:_CODE_DIGITS]
 

@@ -15,7 +15,7 @@ import msgspec
 from doubleword_batch.atomic_files import write_bytes
 from doubleword_batch.errors import StoreError
 from doubleword_batch.liveness import LivenessLock, is_held
-from doubleword_batch.private_home import check_place, kept_key
+from doubleword_batch.private_home import check_place, read_or_create_key
 
 CHALLENGE_HEADER = "x-doubleword-batch-challenge"
 """Asks /health to prove that the server has the token."""
@@ -53,7 +53,7 @@ def bearer_token(home: Path) -> str:
         StoreError: the directory cannot be written, or the token is damaged.
     """
     _make_folder(home)
-    return kept_key(home / "local" / "token")
+    return read_or_create_key(home / "local" / "token")
 
 
 @contextmanager

@@ -59,9 +59,9 @@ class _StoredKeyCodec:
 
     def _opened(self) -> AESGCMRequestStateCodec:
         if self._codec is None:
-            from doubleword_batch.library.approvals import approval_key
+            from doubleword_batch.library.approvals import approval_signing_key
 
-            self._codec = AESGCMRequestStateCodec([approval_key(self._home)])
+            self._codec = AESGCMRequestStateCodec([approval_signing_key(self._home)])
         return self._codec
 
 
