@@ -226,7 +226,7 @@ class BatchingThread:
 
 
 async def local_address(dispatcher: "Dispatcher") -> tuple[str, str]:
-    """Base URL and token of the local server; run it with `BatchEngine.run`."""
+    """Base URL and token of the local server; run it with `BatchingThread.run`."""
     from doubleword_batch.local import discovery
 
     workspace = await dispatcher.workspace()
