@@ -30,6 +30,7 @@ def test_an_empty_environment_is_the_local_server_in_the_working_directory():
     assert not settings.read_only
 
 
+@pytest.mark.posix("working directories that cannot be read")
 def test_in_a_working_directory_that_cannot_be_read_only_relative_paths_fail(monkeypatch, tmp_path):
     """As macOS keeps the programs of its launcher from a person's folders."""
 
