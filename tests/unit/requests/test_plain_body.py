@@ -28,7 +28,7 @@ json_values = st.recursive(
 circle = []
 circle.append(circle)
 deep = []
-for _ in range(5_000):
+for _ in range(200_000):
     deep = [deep]
 
 
